@@ -1,0 +1,3 @@
+module github.com/parelm/pare
+
+go 1.26

@@ -1,0 +1,216 @@
+package tensor
+
+import (
+	"fmt"
+
+	"github.com/parelm/pare/model/codec"
+)
+
+// A view is a tensor made of rows or values of others. Views copy stored bytes and never decode, so they keep every
+// bit; those that move single values (Transpose, SelectCols) need a format whose block is one value.
+
+// Span is a run of consecutive rows.
+type Span struct{ Lo, Hi int }
+
+// RowSpans returns the tensor made of the given runs of t's rows, one after the other. shape must hold as many rows.
+func RowSpans(name string, t *Tensor, shape []int, spans []Span) (*Tensor, error) {
+	v := &Tensor{Name: name, Codec: t.Codec, Shape: shape}
+	starts := make([]int, len(spans)+1)
+	for i, s := range spans {
+		if s.Lo < 0 || s.Hi < s.Lo || s.Hi > t.Rows() {
+			return nil, fmt.Errorf("rows %d..%d of %s, which has %d", s.Lo, s.Hi, t.Name, t.Rows())
+		}
+		starts[i+1] = starts[i] + s.Hi - s.Lo
+	}
+	if v.Rows() != starts[len(spans)] || v.Cols() != t.Cols() {
+		return nil, fmt.Errorf("%s: shape %v does not hold %d rows of %d", name, shape, starts[len(spans)], t.Cols())
+	}
+	v.Src = &spanRows{t, spans, starts}
+	return v, nil
+}
+
+type spanRows struct {
+	t      *Tensor
+	spans  []Span
+	starts []int // first row of the view that each span gives
+}
+
+func (v *spanRows) ReadRows(dst []byte, lo, hi int) error {
+	rb := v.t.RowBytes()
+	for i, s := range v.spans {
+		a, b := max(lo, v.starts[i]), min(hi, v.starts[i+1])
+		if a >= b {
+			continue
+		}
+		src := s.Lo + a - v.starts[i]
+		if err := v.t.Src.ReadRows(dst[(a-lo)*rb:(b-lo)*rb], src, src+b-a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Part names rows of one of several tensors.
+type Part struct {
+	T *Tensor
+	Span
+}
+
+// Concat returns the tensor made of the given row runs of several tensors, all of one format and row length.
+func Concat(name string, shape []int, parts []Part) (*Tensor, error) {
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("%s: nothing to concatenate", name)
+	}
+	v := &Tensor{Name: name, Codec: parts[0].T.Codec, Shape: shape}
+	starts := make([]int, len(parts)+1)
+	for i, p := range parts {
+		if p.T.Codec != v.Codec {
+			return nil, fmt.Errorf("%s: %s is %s, %s is %s", name, parts[0].T.Name, v.Codec.Name(), p.T.Name, p.T.Codec.Name())
+		}
+		if p.T.Cols() != v.Cols() || p.Lo < 0 || p.Hi < p.Lo || p.Hi > p.T.Rows() {
+			return nil, fmt.Errorf("%s: rows %d..%d of %s %v do not fit %v", name, p.Lo, p.Hi, p.T.Name, p.T.Shape, shape)
+		}
+		starts[i+1] = starts[i] + p.Hi - p.Lo
+	}
+	if v.Rows() != starts[len(parts)] {
+		return nil, fmt.Errorf("%s: shape %v does not hold %d rows", name, shape, starts[len(parts)])
+	}
+	v.Src = &concatRows{parts, starts, v.RowBytes()}
+	return v, nil
+}
+
+type concatRows struct {
+	parts  []Part
+	starts []int
+	row    int
+}
+
+func (v *concatRows) ReadRows(dst []byte, lo, hi int) error {
+	for i, p := range v.parts {
+		a, b := max(lo, v.starts[i]), min(hi, v.starts[i+1])
+		if a >= b {
+			continue
+		}
+		src := p.Lo + a - v.starts[i]
+		if err := p.T.Src.ReadRows(dst[(a-lo)*v.row:(b-lo)*v.row], src, src+b-a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Transpose returns the tensor with its two dimensions exchanged. The format's block must be one value.
+func Transpose(name string, t *Tensor) (*Tensor, error) {
+	values, size := t.Codec.Block()
+	if values != 1 || len(t.Shape) != 2 {
+		return nil, fmt.Errorf("%s: cannot transpose %s %v", name, t.Codec.Name(), t.Shape)
+	}
+	return &Tensor{Name: name, Codec: t.Codec, Shape: []int{t.Shape[1], t.Shape[0]}, Src: &transposed{t, size}}, nil
+}
+
+type transposed struct {
+	t    *Tensor
+	size int
+}
+
+func (v *transposed) ReadRows(dst []byte, lo, hi int) error {
+	rows, rb, size := v.t.Rows(), v.t.RowBytes(), v.size
+	step := chunkRows(rb)
+	buf := make([]byte, min(step, rows)*rb)
+	for r := 0; r < rows; r += step {
+		e := min(r+step, rows)
+		b := buf[:(e-r)*rb]
+		if err := v.t.Src.ReadRows(b, r, e); err != nil {
+			return err
+		}
+		for i := r; i < e; i++ {
+			src := b[(i-r)*rb:]
+			for j := lo; j < hi; j++ {
+				copy(dst[((j-lo)*rows+i)*size:][:size], src[j*size:])
+			}
+		}
+	}
+	return nil
+}
+
+// SelectCols returns the tensor that keeps the values of each row at the given places. The format's block must be one
+// value.
+func SelectCols(name string, t *Tensor, cols []int) (*Tensor, error) {
+	values, size := t.Codec.Block()
+	if values != 1 {
+		return nil, fmt.Errorf("%s: cannot take single columns out of %s blocks of %d", name, t.Codec.Name(), values)
+	}
+	for _, c := range cols {
+		if c < 0 || c >= t.Cols() {
+			return nil, fmt.Errorf("%s: column %d of %d", name, c, t.Cols())
+		}
+	}
+	shape := append([]int(nil), t.Shape...)
+	shape[len(shape)-1] = len(cols)
+	return &Tensor{Name: name, Codec: t.Codec, Shape: shape, Src: &selected{t, cols, size}}, nil
+}
+
+type selected struct {
+	t    *Tensor
+	cols []int
+	size int
+}
+
+func (v *selected) ReadRows(dst []byte, lo, hi int) error {
+	rb, size := v.t.RowBytes(), v.size
+	step := chunkRows(rb)
+	buf := make([]byte, min(step, hi-lo)*rb)
+	out := 0
+	for r := lo; r < hi; r += step {
+		e := min(r+step, hi)
+		b := buf[:(e-r)*rb]
+		if err := v.t.Src.ReadRows(b, r, e); err != nil {
+			return err
+		}
+		for i := range e - r {
+			src := b[i*rb:]
+			for _, c := range v.cols {
+				out += copy(dst[out:], src[c*size:(c+1)*size])
+			}
+		}
+	}
+	return nil
+}
+
+// Map returns the tensor whose values are f of t's, stored as format c. f sees whole rows and changes them in place.
+func Map(name string, t *Tensor, c codec.Codec, f func(row []float32)) *Tensor {
+	return &Tensor{Name: name, Codec: c, Shape: t.Shape, Src: &mapped{t, c, f}}
+}
+
+type mapped struct {
+	t *Tensor
+	c codec.Codec
+	f func(row []float32)
+}
+
+func (v *mapped) ReadRows(dst []byte, lo, hi int) error {
+	cols := v.t.Cols()
+	row := make([]float32, cols)
+	rb := len(dst) / max(hi-lo, 1)
+	for r := lo; r < hi; r++ {
+		if err := v.t.ReadFloat32(row, r, r+1); err != nil {
+			return err
+		}
+		if v.f != nil {
+			v.f(row)
+		}
+		v.c.Encode(dst[(r-lo)*rb:(r-lo+1)*rb], row, nil)
+	}
+	return nil
+}
+
+// Convert returns t stored in format c: t itself when it is already, else a view that decodes and encodes each row.
+func Convert(t *Tensor, c codec.Codec) (*Tensor, error) {
+	if t.Codec == c {
+		return t, nil
+	}
+	if _, err := codec.RowBytes(c, t.Cols()); err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	return Map(t.Name, t, c, nil), nil
+}
