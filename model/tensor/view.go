@@ -214,3 +214,88 @@ func Convert(t *Tensor, c codec.Codec) (*Tensor, error) {
 	}
 	return Map(t.Name, t, c, nil), nil
 }
+
+// GatherRows returns the tensor whose row i is row idx[i] of t. shape must hold len(idx) rows.
+func GatherRows(name string, t *Tensor, shape []int, idx []int) (*Tensor, error) {
+	for _, r := range idx {
+		if r < 0 || r >= t.Rows() {
+			return nil, fmt.Errorf("%s: row %d of %d", name, r, t.Rows())
+		}
+	}
+	v := &Tensor{Name: name, Codec: t.Codec, Shape: shape, Src: &gathered{t, idx}}
+	if v.Rows() != len(idx) || v.Cols() != t.Cols() {
+		return nil, fmt.Errorf("%s: shape %v does not hold %d rows of %d", name, shape, len(idx), t.Cols())
+	}
+	return v, nil
+}
+
+type gathered struct {
+	t   *Tensor
+	idx []int
+}
+
+// ReadRows reads the window of source rows that a stretch of rows needs where the window is dense, as it is for
+// permutations within a head, and row by row where it is not.
+func (v *gathered) ReadRows(dst []byte, lo, hi int) error {
+	rb := v.t.RowBytes()
+	step := chunkRows(rb)
+	for a := lo; a < hi; a += step {
+		b := min(a+step, hi)
+		first, last := v.idx[a], v.idx[a]
+		for _, r := range v.idx[a:b] {
+			first, last = min(first, r), max(last, r)
+		}
+		out := dst[(a-lo)*rb : (b-lo)*rb]
+		if last-first+1 <= 2*(b-a) {
+			window := make([]byte, (last-first+1)*rb)
+			if err := v.t.Src.ReadRows(window, first, last+1); err != nil {
+				return err
+			}
+			for i, r := range v.idx[a:b] {
+				copy(out[i*rb:(i+1)*rb], window[(r-first)*rb:])
+			}
+			continue
+		}
+		for i, r := range v.idx[a:b] {
+			if err := v.t.Src.ReadRows(out[i*rb:(i+1)*rb], r, r+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Reshape returns t's values under another shape. A new row length needs a format whose block is one value.
+func Reshape(name string, t *Tensor, shape []int) (*Tensor, error) {
+	v := &Tensor{Name: name, Codec: t.Codec, Shape: shape, Src: t.Src}
+	if v.Len() != t.Len() {
+		return nil, fmt.Errorf("%s: %v does not hold the %d values of %v", name, shape, t.Len(), t.Shape)
+	}
+	if v.Cols() == t.Cols() {
+		return v, nil
+	}
+	if values, _ := t.Codec.Block(); values != 1 {
+		return nil, fmt.Errorf("%s: cannot change the row length of %s blocks", name, t.Codec.Name())
+	}
+	v.Src = &reshaped{t, v.RowBytes()}
+	return v, nil
+}
+
+type reshaped struct {
+	t   *Tensor
+	row int
+}
+
+func (v *reshaped) ReadRows(dst []byte, lo, hi int) error {
+	rb := v.t.RowBytes()
+	if rb == 0 || len(dst) == 0 {
+		return nil
+	}
+	first, last := lo*v.row/rb, (hi*v.row+rb-1)/rb
+	buf := make([]byte, (last-first)*rb)
+	if err := v.t.Src.ReadRows(buf, first, last); err != nil {
+		return err
+	}
+	copy(dst, buf[lo*v.row-first*rb:])
+	return nil
+}

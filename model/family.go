@@ -1,0 +1,195 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/parelm/pare/model/tensor"
+)
+
+// Family is one architecture: how its configuration reads, how it is drawn, and what its tensors are called.
+type Family struct {
+	Name     string            // "llama"; also GGUF's general.architecture unless GGUF says otherwise
+	Types    []string          // model_type values of config.json
+	Class    string            // architectures[0] of a config.json that pare makes
+	GGUF     string            // general.architecture
+	Defaults string            // JSON object: what the reference configuration class assumes for missing keys
+	Keys     map[string]string // config.json keys where they differ from standardKeys; "" cannot be expressed
+	Read     func(c *Config, o *object)
+	Draw     func(b *Builder)
+	HF       []Stored // names in Hugging Face checkpoints
+	GGUFDiff []Stored // entries that replace those of standardGGUF
+	Prefix   string   // HF name prefix that some files leave out
+	Ignore   []string // endings of HF tensors that carry nothing
+	// PermuteQK says that GGUF keeps the rows of q and k in the order of interleaved rotation.
+	PermuteQK bool
+	// FromGGUF adds to a config.json made from GGUF metadata what standardGGUFKeys does not know.
+	FromGGUF func(m Meta, o *object)
+	// ToGGUF adds metadata that standardGGUFKeys does not know.
+	ToGGUF func(c *Config, set func(key string, value any))
+}
+
+// Meta is read access to GGUF metadata. Keys are given without the architecture prefix.
+type Meta interface {
+	Int(key string) (int, bool)
+	Float(key string) (float64, bool)
+	Bool(key string) (bool, bool)
+	Has(tensor string) bool // a tensor of that full name exists
+}
+
+// standardKeys are the config.json keys of most families.
+var standardKeys = map[string]string{
+	"vocab": "vocab_size", "hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+	"kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size",
+	"context": "max_position_embeddings", "eps": "rms_norm_eps", "act": "hidden_act", "theta": "rope_theta",
+}
+
+func (f *Family) key(name string) string {
+	if k, ok := f.Keys[name]; ok {
+		return k
+	}
+	return standardKeys[name]
+}
+
+// gguf returns the family's GGUF architecture.
+func (f *Family) gguf() string {
+	if f.GGUF != "" {
+		return f.GGUF
+	}
+	return f.Name
+}
+
+var (
+	families   = map[string]*Family{}
+	byType     = map[string]*Family{}
+	byGGUFArch = map[string]*Family{}
+)
+
+// register makes a family known. Each family's file calls it once.
+func register(f *Family) *Family {
+	if families[f.Name] != nil {
+		panic("model: family " + f.Name + " registered twice")
+	}
+	families[f.Name] = f
+	for _, t := range f.Types {
+		byType[t] = f
+	}
+	if byGGUFArch[f.gguf()] == nil {
+		byGGUFArch[f.gguf()] = f
+	}
+	return f
+}
+
+// Families returns the names of all families, sorted.
+func Families() []string {
+	var names []string
+	for n := range families {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// ParseConfig reads a config.json. file is its name for errors.
+func ParseConfig(file string, data []byte) (*Config, error) {
+	o, err := parseObject(file, data)
+	if err != nil {
+		return nil, err
+	}
+	t := o.text("model_type")
+	if o.err != nil {
+		return nil, o.err
+	}
+	f := byType[t]
+	if f == nil {
+		var known []string
+		for t := range byType {
+			known = append(known, t)
+		}
+		sort.Strings(known)
+		return nil, tensor.Errorf(ErrUnsupported, file, `key "model_type"`, "is %q; known are %s", clip(t), strings.Join(known, ", "))
+	}
+	return f.read(o)
+}
+
+// read fills a configuration: what all families share from the standard keys, then what the family adds.
+func (f *Family) read(o *object) (*Config, error) {
+	if err := json.Unmarshal([]byte(f.Defaults), &o.defaults); err != nil {
+		panic(fmt.Sprintf("model: defaults of %s: %v", f.Name, err))
+	}
+	c := &Config{Family: f, hf: o}
+	c.Vocab = o.need(f.key("vocab"))
+	c.Hidden = o.need(f.key("hidden"))
+	if k := f.key("context"); k != "" {
+		c.Context = o.need(k)
+	}
+	c.Tied = o.flag("tie_word_embeddings")
+	c.Norm = Norm{Kind: "rms"}
+	if k := f.key("eps"); k != "" {
+		c.Norm.Eps = o.real(k)
+	}
+	c.NormWeight = true
+	n := o.need(f.key("layers"))
+	l := Layer{Heads: o.num(f.key("heads")), FFN: o.num(f.key("ffn"))}
+	if l.KVHeads = l.Heads; o.has(f.key("kv_heads")) {
+		l.KVHeads = o.num(f.key("kv_heads"))
+	}
+	if o.has(f.key("head_dim")) {
+		l.HeadDim = o.num(f.key("head_dim"))
+	} else if l.Heads > 0 {
+		l.HeadDim = c.Hidden / l.Heads
+		if c.Hidden%l.Heads != 0 {
+			o.fail(ErrInvalid, f.key("heads"), "%d heads do not divide the hidden size %d", l.Heads, c.Hidden)
+		}
+	}
+	if k := f.key("act"); k != "" && o.has(k) {
+		l.Act = o.activation(k)
+	}
+	if o.err == nil && (n < 1 || int64(n) > maxLayers()) {
+		o.fail(ErrTooLarge, f.key("layers"), "is %d, must be 1 to %d", n, maxLayers())
+	}
+	if o.err != nil {
+		return nil, o.err
+	}
+	c.Layers = make([]Layer, n)
+	for i := range c.Layers {
+		c.Layers[i] = l
+	}
+	if f.Read != nil {
+		f.Read(c, o)
+	}
+	if o.err != nil {
+		return nil, o.err
+	}
+	return c, c.check(o.file)
+}
+
+// each changes every layer.
+func (c *Config) each(f func(i int, l *Layer)) {
+	for i := range c.Layers {
+		f(i, &c.Layers[i])
+	}
+}
+
+// activation reads the name of an activation.
+func (o *object) activation(key string) Activation {
+	s := o.text(key)
+	switch s {
+	case "silu", "swish":
+		return SiLU
+	case "gelu":
+		return GELU
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_tanh":
+		return GELUTanh
+	case "quick_gelu":
+		return QuickGELU
+	case "relu":
+		return ReLU
+	case "relu2":
+		return ReLUSquared
+	}
+	o.fail(ErrUnsupported, key, "activation %q is not known", clip(s))
+	return ""
+}

@@ -1,0 +1,10 @@
+package model
+
+import "github.com/parelm/pare/model/tensor"
+
+func openGGUF(path string) (*Model, error) {
+	return nil, tensor.Errorf(ErrUnsupported, path, "", "GGUF is not read yet")
+}
+
+// Side are the files beside the weights.
+type Side struct{}

@@ -1,0 +1,56 @@
+package model
+
+// GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, biases everywhere, a plain GELU MLP, the
+// head tied to the embedding. Linear weights are stored [in, out] and q, k, v in one tensor.
+var gpt2 = register(&Family{
+	Name:  "gpt2",
+	Types: []string{"gpt2"},
+	Class: "GPT2LMHeadModel",
+	Defaults: `{"vocab_size":50257, "n_embd":768, "n_layer":12, "n_head":12, "n_positions":1024, "activation_function":"gelu_new",
+		"layer_norm_epsilon":1e-5, "tie_word_embeddings":true, "scale_attn_weights":true}`,
+	Keys: map[string]string{"hidden": "n_embd", "layers": "n_layer", "heads": "n_head", "kv_heads": "", "head_dim": "", "ffn": "n_inner",
+		"context": "n_positions", "eps": "layer_norm_epsilon", "act": "activation_function", "theta": ""},
+	Read: func(c *Config, o *object) {
+		c.Norm.Kind, c.NormBias, c.Positions = "layer", true, c.Context
+		unscaled, byLayer := !o.flag("scale_attn_weights"), o.flag("scale_attn_by_inverse_layer_idx")
+		c.each(func(i int, l *Layer) {
+			l.QKVBias, l.OBias, l.MLPBias = true, true, true
+			if l.FFN == 0 {
+				l.FFN = 4 * c.Hidden
+			}
+			if unscaled {
+				l.AttnScale = 1
+			}
+			if byLayer {
+				l.AttnScale = l.scale() / float64(i+1)
+			}
+		})
+	},
+	Draw: func(b *Builder) {
+		x := b.Add(b.Embed(), b.Position())
+		for i := range b.Config.Layers {
+			b.Layer(i, x)
+			x = b.Add(x, b.SelfAttention(b.Norm("attn.norm", x)))
+			x = b.Add(x, b.MLP(b.Norm("mlp.norm", x)))
+		}
+		b.End(x)
+		b.Head(b.Norm("norm", x))
+	},
+	HF: []Stored{
+		{Site: "embed", Name: "transformer.wte"},
+		{Site: "positions", Name: "transformer.wpe"},
+		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
+		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "transformer.h.#.attn.c_attn", Transposed: true},
+		{Site: "layers.#.attn.o", Name: "transformer.h.#.attn.c_proj", Transposed: true},
+		{Site: "layers.#.mlp.norm", Name: "transformer.h.#.ln_2"},
+		{Site: "layers.#.mlp.up", Name: "transformer.h.#.mlp.c_fc", Transposed: true},
+		{Site: "layers.#.mlp.down", Name: "transformer.h.#.mlp.c_proj", Transposed: true},
+		{Site: "norm", Name: "transformer.ln_f"},
+		{Site: "head", Name: "lm_head"},
+	},
+	GGUFDiff: []Stored{
+		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+	},
+	Prefix: "transformer.",
+	Ignore: []string{".attn.bias", ".attn.masked_bias"},
+})

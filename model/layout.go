@@ -1,0 +1,194 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/parelm/pare/model/tensor"
+)
+
+// A slot is one stored tensor; these functions turn it into the weights it holds and weights into it. Both directions
+// are views: bytes move, values stay.
+
+// shape returns the shape of the stored tensor.
+func (s *slot) shape() []int {
+	w := s.weights[0]
+	if s.expert >= 0 {
+		return w.Shape()[1:]
+	}
+	shape := w.Shape()
+	for _, p := range s.weights[1:] {
+		shape[0] += p.Shape()[0]
+	}
+	if s.Transposed && len(shape) == 2 {
+		shape[0], shape[1] = shape[1], shape[0]
+	}
+	return s.spread(shape)
+}
+
+// spread puts the dimensions of one into a shape that the dialect writes with more of them: Dims {0,1,0} makes
+// [64,4] into [64,1,4].
+func (s *slot) spread(shape []int) []int {
+	if len(s.Dims) == 0 || len(shape) == len(s.Dims) {
+		return shape
+	}
+	out, i := make([]int, len(s.Dims)), 0
+	for j, d := range s.Dims {
+		if out[j] = d; d == 0 {
+			out[j] = shape[i]
+			i++
+		}
+	}
+	return out
+}
+
+// rowShape returns the stored matrix as [out, in], with vectors as columns so that their values are rows too.
+func (s *slot) rowShape() []int {
+	rows := 0
+	for _, w := range s.weights {
+		rows += w.Shape()[0]
+	}
+	cols := 1
+	if w := s.weights[0]; w.Matrix() {
+		cols = w.Shape()[len(w.Dims)-1]
+	}
+	return []int{rows, cols}
+}
+
+// plainMatrix reports whether the slot is one weight stored as it is.
+func (s *slot) plain() bool {
+	return len(s.weights) == 1 && !s.permuted() && !s.Transposed
+}
+
+func (s *slot) permuted() bool { return s.permute > 0 }
+
+// split returns the weights of a stored tensor, in the order of s.weights.
+func (s *slot) split(t *tensor.Tensor) ([]*tensor.Tensor, error) {
+	if s.plain() {
+		w := s.weights[0]
+		shape := w.Shape()
+		if s.expert >= 0 {
+			shape = shape[1:]
+		}
+		v, err := tensor.Reshape(w.Name, t, shape)
+		return []*tensor.Tensor{v}, err
+	}
+	var err error
+	if s.Transposed && len(t.Shape) == 2 {
+		if t, err = tensor.Transpose(t.Name, t); err != nil {
+			return nil, err
+		}
+	}
+	if t, err = tensor.Reshape(t.Name, t, s.rowShape()); err != nil {
+		return nil, err
+	}
+	var out []*tensor.Tensor
+	for i, w := range s.weights {
+		idx := s.rows(i)
+		v, err := tensor.GatherRows(w.Name, t, []int{len(idx), t.Cols()}, idx)
+		if err == nil {
+			v, err = tensor.Reshape(w.Name, v, w.Shape())
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// join returns the stored tensor made of the weights, given in the order of s.weights.
+func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
+	if s.expert >= 0 {
+		w := ws[0]
+		n := w.Rows() / w.Shape[0]
+		return tensor.RowSpans(s.name, w, s.shape(), []tensor.Span{{Lo: s.expert * n, Hi: (s.expert + 1) * n}})
+	}
+	if s.plain() {
+		return tensor.Reshape(s.name, ws[0], s.shape())
+	}
+	shape := s.rowShape()
+	var parts []tensor.Part
+	from := make([]int, shape[0]) // stored row -> row of the concatenation of the weights
+	base := 0
+	for i, w := range ws {
+		v, err := tensor.Reshape(w.Name, w, []int{s.weights[i].Shape()[0], shape[1]})
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, tensor.Part{T: v, Span: tensor.Span{Lo: 0, Hi: v.Rows()}})
+		for r, stored := range s.rows(i) {
+			from[stored] = base + r
+		}
+		base += v.Rows()
+	}
+	t, err := tensor.Concat(s.name, shape, parts)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = tensor.GatherRows(s.name, t, shape, from); err != nil {
+		return nil, err
+	}
+	if s.Transposed && s.weights[0].Matrix() {
+		if t, err = tensor.Transpose(s.name, t); err != nil {
+			return nil, err
+		}
+	}
+	return tensor.Reshape(s.name, t, s.shape())
+}
+
+// rows returns the stored row of each row of part i.
+func (s *slot) rows(i int) []int {
+	groups, stride, offset := 1, 0, 0
+	if s.Grouped {
+		groups = s.groups
+	}
+	for j, w := range s.weights {
+		n := w.Shape()[0] / groups
+		stride += n
+		if j < i {
+			offset += n
+		}
+	}
+	n := s.weights[i].Shape()[0]
+	per := n / groups
+	idx := make([]int, n)
+	for r := range idx {
+		idx[r] = r/per*stride + offset + r%per
+		if d := s.permute; d > 0 { // GGUF keeps pair (j, j+d/2) of each head side by side
+			h, j := r/d, r%d
+			idx[r] = h*d + j%(d/2)*2 + j/(d/2)
+		}
+	}
+	return idx
+}
+
+// check returns an error unless the stored tensor has the slot's shape up to dimensions of one.
+func (s *slot) check(t *tensor.Tensor) error {
+	want := s.shape()
+	if !sameShape(want, t.Shape) {
+		return fmt.Errorf("has shape %v, the configuration makes it %v", t.Shape, want)
+	}
+	return nil
+}
+
+// sameShape compares shapes without dimensions of one.
+func sameShape(a, b []int) bool {
+	strip := func(s []int) (out []int) {
+		for _, d := range s {
+			if d != 1 {
+				out = append(out, d)
+			}
+		}
+		return out
+	}
+	a, b = strip(a), strip(b)
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,97 @@
+package model
+
+// rope reads the rotary embedding of dim values per head from the usual keys: rope_theta and rope_scaling, or the
+// rope_parameters that newer files write.
+func (o *object) rope(c *Config, dim int) *Rope {
+	r := &Rope{Dim: dim, Theta: o.real(c.Family.key("theta"))}
+	s := o.sub("rope_scaling")
+	if p := o.sub("rope_parameters"); p != nil {
+		s = p
+		if p.has("rope_theta") {
+			r.Theta = p.real("rope_theta")
+		}
+	}
+	if s == nil {
+		return r
+	}
+	kind := s.text("rope_type")
+	if kind == "" {
+		kind = s.text("type")
+	}
+	sc := &r.Scaling
+	sc.Factor = s.real("factor")
+	sc.Original = s.num("original_max_position_embeddings")
+	switch kind {
+	case "", "default":
+		*sc = RopeScaling{}
+		return r
+	case "linear":
+		sc.Original = 0
+	case "dynamic":
+		sc.Original = c.Context
+	case "llama3":
+		sc.Low, sc.High = s.real("low_freq_factor"), s.real("high_freq_factor")
+	case "yarn":
+		o.yarn(c, s, sc)
+	case "longrope", "su":
+		kind = "longrope"
+		o.longrope(c, s, sc)
+	default:
+		o.fail(ErrUnsupported, "rope_scaling", "type %q is not known", clip(kind))
+	}
+	sc.Kind = kind
+	if s.err != nil && o.err == nil {
+		o.err = s.err
+	}
+	return r
+}
+
+// yarn reads its borders. With the original context given, transformers computes the factor from the two contexts and
+// ignores the one in the file.
+func (o *object) yarn(c *Config, s *object, sc *RopeScaling) {
+	sc.Fast, sc.Slow = 32, 1
+	if s.has("beta_fast") {
+		sc.Fast = s.real("beta_fast")
+	}
+	if s.has("beta_slow") {
+		sc.Slow = s.real("beta_slow")
+	}
+	sc.Attention = s.real("attention_factor")
+	if s.has("truncate") {
+		sc.NoTruncate = !s.flag("truncate")
+	}
+	if sc.Original == 0 {
+		sc.Original = c.Context
+	} else {
+		sc.Factor = float64(c.Context) / float64(sc.Original)
+	}
+	if m, all := s.real("mscale"), s.real("mscale_all_dim"); m != 0 && all != 0 && sc.Attention == 0 {
+		sc.Attention = yarnMagnitude(sc.Factor, m) / yarnMagnitude(sc.Factor, all)
+	}
+}
+
+func yarnMagnitude(factor, m float64) float64 {
+	if factor <= 1 {
+		return 1
+	}
+	return 0.1*m*ln(factor) + 1
+}
+
+// longrope reads the two tables. The original context is a key of the whole file; both tables scale cos and sin by
+// sqrt(1 + ln(context/original)/ln(original)).
+func (o *object) longrope(c *Config, s *object, sc *RopeScaling) {
+	sc.Short, sc.Long = s.reals("short_factor"), s.reals("long_factor")
+	if o.has("original_max_position_embeddings") {
+		sc.Original = o.num("original_max_position_embeddings")
+		sc.Factor = float64(c.Context) / float64(max(sc.Original, 1))
+	} else if sc.Original == 0 {
+		sc.Original = c.Context
+	}
+	sc.Attention = s.real("attention_factor")
+	if sc.Attention == 0 {
+		sc.Attention = 1
+		if sc.Factor > 1 && sc.Original > 1 {
+			sc.Attention = sqrt(1 + ln(sc.Factor)/ln(float64(sc.Original)))
+		}
+	}
+}
