@@ -53,8 +53,19 @@ func (d Dim) String() string {
 // dimension. Two nodes that share a *Weight are tied.
 type Weight struct {
 	Name string // canonical: "layers.3.attn.q", "layers.3.attn.q.bias", "norm"
+	Role Role
 	Dims []Dim
 }
+
+// Role says what a weight is used for, and so whether it is worth compressing.
+type Role string
+
+// The roles.
+const (
+	RoleMatrix Role = "matrix" // multiplied with activations: linear layers, experts, an untied head
+	RoleEmbed  Role = "embed"  // looked up by row; a tied head multiplies with it as well
+	RoleVector Role = "vector" // scales, shifts, biases, convolution taps, decays: small and kept in full precision
+)
 
 // Shape returns the sizes of the dimensions.
 func (w *Weight) Shape() []int {
@@ -73,6 +84,3 @@ func (w *Weight) Len() int {
 	}
 	return n
 }
-
-// Matrix reports whether the weight has two dimensions or more, and is therefore worth compressing.
-func (w *Weight) Matrix() bool { return len(w.Dims) >= 2 }

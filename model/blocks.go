@@ -26,18 +26,19 @@ func (b *Builder) SelfAttention(x *Node) *Node {
 }
 
 func (b *Builder) qkNorm(site string, x *Node) *Node {
-	n, dim := b.Config.Norm, x.Out
+	n, dims := b.Config.Norm, []Dim{x.Out}
+	n.Groups = x.Out.Axis.Size
 	switch b.L.QKNorm {
 	case "":
 		return x
 	case "full":
 		n.Groups = 1
 	case "heads":
-		n.Groups = x.Out.Axis.Size
+		dims = []Dim{{x.Out.Axis, 1}, b.Fixed(x.Out.Block)}
 	default:
-		n.Groups, dim = x.Out.Axis.Size, b.Fixed(x.Out.Block)
+		dims = []Dim{b.Fixed(x.Out.Block)}
 	}
-	return b.NormWith(site, x, n, true, b.L.QKNormBias, dim)
+	return b.NormWith(site, x, n, true, b.L.QKNormBias, dims...)
 }
 
 // MLP draws the feed-forward block of the current layer: gated, plain, or a mixture of experts.
@@ -70,9 +71,9 @@ func (b *Builder) mixture(x *Node) *Node {
 	route := b.add(Node{Op: OpRoute, Out: experts, Route: &l.Route}, "", b.Linear("mlp.router", x, experts, false))
 	site := b.path("mlp.experts")
 	y := b.add(Node{Op: OpExperts, Out: b.Hidden(), Act: l.Act, Weights: []*Weight{
-		b.weight(site+".gate", experts, ffn, x.Out),
-		b.weight(site+".up", experts, ffn, x.Out),
-		b.weight(site+".down", experts, b.Hidden(), ffn),
+		b.weight(RoleMatrix, site+".gate", experts, ffn, x.Out),
+		b.weight(RoleMatrix, site+".up", experts, ffn, x.Out),
+		b.weight(RoleMatrix, site+".down", experts, b.Hidden(), ffn),
 	}}, "mlp.experts", x, route)
 	if l.Shared == 0 {
 		return y

@@ -74,39 +74,48 @@ func (b *Builder) add(n Node, site string, in ...*Node) *Node {
 }
 
 // weight returns the weight of that canonical name, new on first use.
-func (b *Builder) weight(name string, dims ...Dim) *Weight {
+func (b *Builder) weight(role Role, name string, dims ...Dim) *Weight {
 	if w := b.g.byName[name]; w != nil {
 		return w
 	}
-	w := &Weight{Name: name, Dims: dims}
+	w := &Weight{Name: name, Role: role, Dims: dims}
 	b.g.byName[name] = w
 	b.g.Weights = append(b.g.Weights, w)
 	return w
 }
 
-func (b *Builder) optional(yes bool, name string, dims ...Dim) *Weight {
+// vector returns a weight of RoleVector, or nil where the model has none.
+func (b *Builder) vector(yes bool, name string, dims ...Dim) *Weight {
 	if !yes {
 		return nil
 	}
-	return b.weight(name, dims...)
+	return b.weight(RoleVector, name, dims...)
 }
 
 // Embed looks the tokens up in the embedding and multiplies by Config.EmbedScale.
 func (b *Builder) Embed() *Node {
-	w := b.weight("embed", Dim{b.vocab, 1}, b.Hidden())
-	return b.Scale(b.add(Node{Op: OpEmbed, Out: b.Hidden(), Weights: []*Weight{w}}, "embed"), b.Config.EmbedScale)
+	w := b.weight(RoleEmbed, "embed", Dim{b.vocab, 1}, b.EmbedWidth())
+	return b.Scale(b.add(Node{Op: OpEmbed, Out: b.EmbedWidth(), Weights: []*Weight{w}}, "embed"), b.Config.EmbedScale)
+}
+
+// EmbedWidth returns the width of the embedding: Hidden but for models that embed into fewer channels.
+func (b *Builder) EmbedWidth() Dim {
+	if n := b.Config.EmbedDim; n > 0 {
+		return b.Fixed(n)
+	}
+	return b.Hidden()
 }
 
 // Position returns the learned position embeddings.
 func (b *Builder) Position() *Node {
-	w := b.weight("positions", b.Fixed(b.Config.Positions), b.Hidden())
+	w := b.weight(RoleVector, "positions", b.Fixed(b.Config.Positions), b.Hidden())
 	return b.add(Node{Op: OpPosition, Out: b.Hidden(), Weights: []*Weight{w}, Offset: b.Config.PosOffset}, "positions")
 }
 
 // Linear multiplies by a matrix [out, width of x] and adds a bias if asked.
 func (b *Builder) Linear(site string, x *Node, out Dim, bias bool) *Node {
 	name := b.path(site)
-	w := []*Weight{b.weight(name, out, x.Out), b.optional(bias, name+".bias", out)}
+	w := []*Weight{b.weight(RoleMatrix, name, out, x.Out), b.vector(bias, name+".bias", out)}
 	return b.add(Node{Op: OpLinear, Out: out, Weights: w}, site, x)
 }
 
@@ -117,10 +126,10 @@ func (b *Builder) Norm(site string, x *Node) *Node {
 	return b.NormWith(site, x, n, b.Config.NormWeight, b.Config.NormBias, x.Out)
 }
 
-// NormWith normalises as n says, with a scale and a shift of the given dimension where asked.
-func (b *Builder) NormWith(site string, x *Node, n Norm, weight, bias bool, dim Dim) *Node {
+// NormWith normalises as n says, with a scale and a shift of the given dimensions where asked.
+func (b *Builder) NormWith(site string, x *Node, n Norm, weight, bias bool, dims ...Dim) *Node {
 	name := b.path(site)
-	w := []*Weight{b.optional(weight, name, dim), b.optional(bias, name+".bias", dim)}
+	w := []*Weight{b.vector(weight, name, dims...), b.vector(bias, name+".bias", dims...)}
 	return b.add(Node{Op: OpNorm, Out: x.Out, Weights: w, Norm: &n}, site, x)
 }
 
@@ -179,7 +188,7 @@ func (b *Builder) Head(x *Node) *Node {
 		name = "embed"
 	}
 	out := Dim{b.vocab, 1}
-	w := []*Weight{b.weight(name, out, x.Out), b.optional(c.HeadBias, "head.bias", out)}
+	w := []*Weight{b.weight(RoleMatrix, name, out, x.Out), b.vector(c.HeadBias, "head.bias", out)}
 	x = b.add(Node{Op: OpLinear, Out: out, Weights: w}, "head", x)
 	return b.Softcap(b.Scale(x, c.LogitScale), c.LogitSoftcap)
 }

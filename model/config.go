@@ -34,8 +34,11 @@ type Config struct {
 	EmbedScale   float64 // multiplies embeddings
 	LogitScale   float64 // multiplies logits
 	LogitSoftcap float64
-	Positions    int // learned positions
-	PosOffset    int // first row of the learned positions that is used
+	Positions    int  // learned positions
+	PosOffset    int  // first row of the learned positions that is used
+	EmbedDim     int  // width of the embedding where it is not Hidden
+	PostNorm     bool // norms behind the blocks, on the residual stream itself
+	NoFinalNorm  bool
 
 	hf *object // config.json as read, or as made from GGUF metadata
 }
@@ -62,7 +65,10 @@ type Layer struct {
 	Shared   int // width of the expert that every token uses
 	Residual float64
 
-	Parallel bool // attention and MLP read the same input
+	SSM *SSM // recurrent layers
+
+	Parallel bool // attention and MLP side by side
+	TwoNorms bool // ... behind a norm each
 }
 
 // scale returns the factor of q·k.

@@ -133,7 +133,7 @@ func (f *Family) read(o *object) (*Config, error) {
 	c.NormWeight = true
 	n := o.need(f.key("layers"))
 	l := Layer{Heads: o.num(f.key("heads")), FFN: o.num(f.key("ffn"))}
-	if l.KVHeads = l.Heads; o.has(f.key("kv_heads")) {
+	if l.KVHeads = l.Heads; f.key("kv_heads") != "" && o.has(f.key("kv_heads")) {
 		l.KVHeads = o.num(f.key("kv_heads"))
 	}
 	if o.has(f.key("head_dim")) {

@@ -28,7 +28,11 @@ func (s *slot) shape() []int {
 // spread puts the dimensions of one into a shape that the dialect writes with more of them: Dims {0,1,0} makes
 // [64,4] into [64,1,4].
 func (s *slot) spread(shape []int) []int {
-	if len(s.Dims) == 0 || len(shape) == len(s.Dims) {
+	ones := 0
+	for _, d := range s.Dims {
+		ones += d
+	}
+	if len(shape)+ones != len(s.Dims) || ones == 0 {
 		return shape
 	}
 	out, i := make([]int, len(s.Dims)), 0
@@ -48,13 +52,13 @@ func (s *slot) rowShape() []int {
 		rows += w.Shape()[0]
 	}
 	cols := 1
-	if w := s.weights[0]; w.Matrix() {
+	if w := s.weights[0]; len(w.Dims) > 1 {
 		cols = w.Shape()[len(w.Dims)-1]
 	}
 	return []int{rows, cols}
 }
 
-// plainMatrix reports whether the slot is one weight stored as it is.
+// plain reports whether the slot is one weight stored as it is.
 func (s *slot) plain() bool {
 	return len(s.weights) == 1 && !s.permuted() && !s.Transposed
 }
@@ -128,7 +132,7 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 	if t, err = tensor.GatherRows(s.name, t, shape, from); err != nil {
 		return nil, err
 	}
-	if s.Transposed && s.weights[0].Matrix() {
+	if s.Transposed && len(s.weights[0].Dims) > 1 {
 		if t, err = tensor.Transpose(s.name, t); err != nil {
 			return nil, err
 		}

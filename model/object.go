@@ -20,6 +20,7 @@ type object struct {
 	vals     map[string]json.RawMessage
 	defaults map[string]json.RawMessage
 	err      error
+	warnings []string
 }
 
 // parseObject reads one JSON object without duplicate keys.
@@ -66,30 +67,31 @@ func (o *object) clone() *object {
 	return c
 }
 
-// raw returns the value of key, else its default, else nil. JSON null counts as absent.
+// raw returns the value of key, else its default. A JSON null is an absent value that no default replaces: transformers
+// keeps None where a file says null.
 func (o *object) raw(key string) json.RawMessage {
-	if v, ok := o.vals[key]; ok && string(v) != "null" {
-		return v
+	v, ok := o.vals[key]
+	if !ok {
+		v = o.defaults[key]
 	}
-	if v, ok := o.defaults[key]; ok && string(v) != "null" {
-		return v
+	if string(v) == "null" {
+		return nil
 	}
-	return nil
+	return v
 }
 
 // has reports whether key has a value or a default.
 func (o *object) has(key string) bool { return o.raw(key) != nil }
 
-// given reports whether key itself has a value.
-func (o *object) given(key string) bool {
-	v, ok := o.vals[key]
-	return ok && string(v) != "null"
-}
-
 func (o *object) fail(class error, key, format string, args ...any) {
 	if o.err == nil {
 		o.err = tensor.Errorf(class, o.file, fmt.Sprintf("key %q", key), format, args...)
 	}
+}
+
+// warn notes what a careful user should know.
+func (o *object) warn(format string, args ...any) {
+	o.warnings = append(o.warnings, fmt.Sprintf(format, args...))
 }
 
 func (o *object) decode(key string, v any, kind string) bool {
@@ -201,6 +203,14 @@ func (o *object) set(key string, v any) {
 		o.keys = append(o.keys, key)
 	}
 	o.vals[key] = r
+}
+
+// alias makes the value of an old name the default of the new one.
+func (o *object) alias(key, old string) {
+	if o.defaults == nil {
+		o.defaults = map[string]json.RawMessage{}
+	}
+	o.defaults[key] = o.raw(old)
 }
 
 // delete removes key.

@@ -1,0 +1,27 @@
+package model
+
+// Cohere Command-R: attention and MLP side by side behind one LayerNorm without shift, rotary embedding of neighbouring
+// pairs, optional norms of each query and key head, scaled logits, tied head.
+var cohere = register(&Family{
+	Name:  "cohere",
+	Types: []string{"cohere"},
+	Class: "CohereForCausalLM",
+	GGUF:  "command-r",
+	Defaults: `{"vocab_size":256000, "hidden_size":8192, "intermediate_size":22528, "num_hidden_layers":40, "num_attention_heads":64,
+		"hidden_act":"silu", "max_position_embeddings":8192, "layer_norm_eps":1e-5, "rope_theta":10000.0, "logit_scale":0.0625,
+		"tie_word_embeddings":true}`,
+	Keys: map[string]string{"eps": "layer_norm_eps", "head_dim": ""},
+	Read: func(c *Config, o *object) {
+		c.Norm.Kind, c.LogitScale = "layer", o.real("logit_scale")
+		rope, bias, qk := o.rope(c, c.Layers[0].HeadDim), o.flag("attention_bias"), o.flag("use_qk_norm")
+		rope.Interleaved = true
+		c.each(func(_ int, l *Layer) {
+			l.Gated, l.Rope, l.Parallel, l.QKVBias, l.OBias = true, rope, true, bias, bias
+			if qk {
+				l.QKNorm = "heads"
+			}
+		})
+	},
+	Draw: drawParallel,
+	HF:   llamaHF,
+})

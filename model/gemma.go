@@ -1,0 +1,119 @@
+package model
+
+// The Gemma families: RMSNorm with scale 1+w, embeddings times sqrt(hidden), tanh GELU whatever older files say, tied
+// heads. Gemma 2 adds norms behind both blocks, soft caps and alternating windows; Gemma 3 normalises queries and keys
+// instead of capping, with two rotary bases.
+
+var gemma = register(&Family{
+	Name:  "gemma",
+	Types: []string{"gemma"},
+	Class: "GemmaForCausalLM",
+	Defaults: `{"vocab_size":256000, "hidden_size":3072, "intermediate_size":24576, "num_hidden_layers":28, "num_attention_heads":16,
+		"num_key_value_heads":16, "head_dim":256, "max_position_embeddings":8192, "rms_norm_eps":1e-6, "rope_theta":10000.0,
+		"tie_word_embeddings":true}`,
+	Keys: map[string]string{"act": ""},
+	Read: func(c *Config, o *object) {
+		readGemma(c, o)
+		bias := o.flag("attention_bias")
+		c.each(func(_ int, l *Layer) { l.QKVBias, l.OBias = bias, bias })
+	},
+	Draw:     drawLlama,
+	HF:       llamaHF,
+	GGUFDiff: gemmaGGUF,
+})
+
+var gemma2 = register(&Family{
+	Name:  "gemma2",
+	Types: []string{"gemma2"},
+	Class: "Gemma2ForCausalLM",
+	Defaults: `{"vocab_size":256000, "hidden_size":2304, "intermediate_size":9216, "num_hidden_layers":26, "num_attention_heads":8,
+		"num_key_value_heads":4, "head_dim":256, "max_position_embeddings":8192, "rms_norm_eps":1e-6, "rope_theta":10000.0,
+		"tie_word_embeddings":true, "query_pre_attn_scalar":256, "sliding_window":4096, "attn_logit_softcapping":50.0,
+		"final_logit_softcapping":30.0}`,
+	Keys: map[string]string{"act": ""},
+	Read: func(c *Config, o *object) {
+		readGemma(c, o)
+		readGemmaScores(c, o)
+		sliding := o.slidingLayers(len(c.Layers))
+		window := o.num("sliding_window")
+		c.each(func(i int, l *Layer) {
+			if sliding != nil && sliding[i] || sliding == nil && i%2 == 0 {
+				l.Window = window
+			}
+		})
+	},
+	Draw:     drawGemma2,
+	HF:       gemma2HF,
+	GGUFDiff: gemmaGGUF,
+})
+
+var gemma3 = register(&Family{
+	Name:  "gemma3",
+	Types: []string{"gemma3_text"},
+	Class: "Gemma3ForCausalLM",
+	Defaults: `{"vocab_size":262208, "hidden_size":2304, "intermediate_size":9216, "num_hidden_layers":26, "num_attention_heads":8,
+		"num_key_value_heads":4, "head_dim":256, "max_position_embeddings":131072, "rms_norm_eps":1e-6, "rope_theta":1000000.0,
+		"rope_local_base_freq":10000.0, "tie_word_embeddings":true, "query_pre_attn_scalar":256, "sliding_window":4096,
+		"sliding_window_pattern":6}`,
+	Keys: map[string]string{"act": ""},
+	Read: func(c *Config, o *object) {
+		readGemma(c, o)
+		readGemmaScores(c, o)
+		sliding, pattern := o.slidingLayers(len(c.Layers)), max(o.num("sliding_window_pattern"), 1)
+		local := &Rope{Dim: c.Layers[0].HeadDim, Theta: o.real("rope_local_base_freq")}
+		window := o.num("sliding_window")
+		c.each(func(i int, l *Layer) {
+			l.QKNorm = "head"
+			if sliding != nil && sliding[i] || sliding == nil && (i+1)%pattern != 0 {
+				l.Window, l.Rope = window, local
+			}
+		})
+	},
+	Draw:     drawGemma2,
+	HF:       gemma2HF,
+	GGUFDiff: gemmaGGUF,
+})
+
+func readGemma(c *Config, o *object) {
+	c.Norm.PlusOne = true
+	c.EmbedScale = sqrt(float64(c.Hidden))
+	rope := o.rope(c, c.Layers[0].HeadDim)
+	c.each(func(_ int, l *Layer) { l.Gated, l.Act, l.Rope = true, GELUTanh, rope })
+}
+
+func readGemmaScores(c *Config, o *object) {
+	c.LogitSoftcap = o.real("final_logit_softcapping")
+	softcap, scalar, bias := o.real("attn_logit_softcapping"), o.real("query_pre_attn_scalar"), o.flag("attention_bias")
+	c.each(func(_ int, l *Layer) {
+		l.AttnSoftcap, l.AttnScale = softcap, 1/sqrt(scalar)
+		l.QKVBias, l.OBias = bias, bias
+	})
+}
+
+func drawGemma2(b *Builder) {
+	x := b.Embed()
+	for i := range b.Config.Layers {
+		b.Layer(i, x)
+		x = b.Add(x, b.Norm("attn.post_norm", b.SelfAttention(b.Norm("attn.norm", x))))
+		x = b.Add(x, b.Norm("mlp.post_norm", b.MLP(b.Norm("mlp.norm", x))))
+	}
+	b.End(x)
+	b.Head(b.Norm("norm", x))
+}
+
+var gemma2HF = override(llamaHF, []Stored{
+	{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_attention_layernorm"},
+	{Site: "layers.#.mlp.norm", Name: "model.layers.#.pre_feedforward_layernorm"},
+	{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_feedforward_layernorm"},
+})
+
+// gemmaGGUF: GGUF keeps 1+w.
+var gemmaGGUF = []Stored{
+	{Site: "layers.#.attn.norm", Name: "blk.#.attn_norm", PlusOne: true},
+	{Site: "layers.#.attn.q_norm", Name: "blk.#.attn_q_norm", PlusOne: true},
+	{Site: "layers.#.attn.k_norm", Name: "blk.#.attn_k_norm", PlusOne: true},
+	{Site: "layers.#.attn.post_norm", Name: "blk.#.post_attention_norm", PlusOne: true},
+	{Site: "layers.#.mlp.norm", Name: "blk.#.ffn_norm", PlusOne: true},
+	{Site: "layers.#.mlp.post_norm", Name: "blk.#.post_ffw_norm", PlusOne: true},
+	{Site: "norm", Name: "output_norm", PlusOne: true},
+}

@@ -1,0 +1,21 @@
+package model
+
+// Granite is Llama with four multipliers: on embeddings, attention scores, both residual branches and (dividing) logits.
+var granite = register(&Family{
+	Name:  "granite",
+	Types: []string{"granite"},
+	Class: "GraniteForCausalLM",
+	Defaults: `{"vocab_size":32000, "hidden_size":4096, "intermediate_size":11008, "num_hidden_layers":32, "num_attention_heads":32,
+		"hidden_act":"silu", "max_position_embeddings":2048, "rms_norm_eps":1e-6, "rope_theta":10000.0, "attention_multiplier":1.0,
+		"embedding_multiplier":1.0, "logits_scaling":1.0, "residual_multiplier":1.0}`,
+	Read: func(c *Config, o *object) {
+		llama.Read(c, o)
+		c.EmbedScale = o.real("embedding_multiplier")
+		c.LogitScale = 1 / o.real("logits_scaling")
+		score, residual := o.real("attention_multiplier"), o.real("residual_multiplier")
+		c.each(func(_ int, l *Layer) { l.AttnScale, l.Residual = score, residual })
+	},
+	Draw:      drawLlama,
+	HF:        llamaHF,
+	PermuteQK: true,
+})

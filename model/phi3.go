@@ -1,0 +1,26 @@
+package model
+
+// Phi-3, 3.5 and Phi-4-mini: Llama with q, k, v in one tensor, gate and up in another, longrope tables and, in
+// Phi-4-mini, partial rotary embedding.
+var phi3 = register(&Family{
+	Name:  "phi3",
+	Types: []string{"phi3"},
+	Class: "Phi3ForCausalLM",
+	Defaults: `{"vocab_size":32064, "hidden_size":3072, "intermediate_size":8192, "num_hidden_layers":32, "num_attention_heads":32,
+		"hidden_act":"silu", "max_position_embeddings":4096, "original_max_position_embeddings":4096, "rms_norm_eps":1e-5,
+		"rope_theta":10000.0, "partial_rotary_factor":1.0}`,
+	Keys: map[string]string{"head_dim": ""},
+	Read: func(c *Config, o *object) {
+		rope, window := o.partialRope(c), o.num("sliding_window")
+		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.Window = true, rope, window })
+	},
+	Draw: drawLlama,
+	HF: override(llamaHF, []Stored{
+		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "model.layers.#.self_attn.qkv_proj"},
+		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"},
+	}),
+	GGUFDiff: []Stored{
+		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "blk.#.ffn_up"},
+	},
+})

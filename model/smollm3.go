@@ -1,0 +1,57 @@
+package model
+
+// SmolLM3 is Llama in which every fourth layer has no rotary embedding.
+var smollm3 = register(&Family{
+	Name:  "smollm3",
+	Types: []string{"smollm3"},
+	Class: "SmolLM3ForCausalLM",
+	Defaults: `{"vocab_size":128256, "hidden_size":2048, "intermediate_size":11008, "num_hidden_layers":36, "num_attention_heads":16,
+		"num_key_value_heads":4, "hidden_act":"silu", "max_position_embeddings":32768, "rms_norm_eps":1e-6, "rope_theta":2000000.0,
+		"tie_word_embeddings":true, "no_rope_layer_interval":4}`,
+	Read: func(c *Config, o *object) {
+		llama.Read(c, o)
+		rotary, every := o.ints("no_rope_layers"), o.num("no_rope_layer_interval") // 1 where rotary is used
+		window, sliding := 0, o.slidingLayers(len(c.Layers))
+		if o.flag("use_sliding_window") {
+			window = o.num("sliding_window")
+		}
+		if rotary != nil && len(rotary) != len(c.Layers) {
+			o.fail(ErrInvalid, "no_rope_layers", "has %d entries for %d layers", len(rotary), len(c.Layers))
+			return
+		}
+		c.each(func(i int, l *Layer) {
+			if rotary != nil && rotary[i] == 0 || rotary == nil && every > 0 && (i+1)%every == 0 {
+				l.Rope = nil
+			}
+			if sliding != nil && sliding[i] {
+				l.Window = window
+			}
+		})
+	},
+	Draw:      drawLlama,
+	HF:        llamaHF,
+	PermuteQK: true,
+})
+
+// slidingLayers reads layer_types: which layers slide. It is nil where the file does not say.
+func (o *object) slidingLayers(layers int) []bool {
+	types := o.texts("layer_types")
+	if types == nil {
+		return nil
+	}
+	if len(types) != layers {
+		o.fail(ErrInvalid, "layer_types", "has %d entries for %d layers", len(types), layers)
+		return nil
+	}
+	s := make([]bool, layers)
+	for i, t := range types {
+		switch t {
+		case "sliding_attention":
+			s[i] = true
+		case "full_attention":
+		default:
+			o.fail(ErrUnsupported, "layer_types", "layer %d is %q", i, clip(t))
+		}
+	}
+	return s
+}

@@ -1,0 +1,34 @@
+package model
+
+// StableLM: Llama with LayerNorms and partial rotary embedding; optionally biases on q, k, v, a norm for each query and
+// key head, and attention and MLP side by side.
+var stableLM = register(&Family{
+	Name:  "stablelm",
+	Types: []string{"stablelm", "stablelm_epoch"},
+	Class: "StableLmForCausalLM",
+	Defaults: `{"vocab_size":50304, "hidden_size":2560, "intermediate_size":6912, "num_hidden_layers":32, "num_attention_heads":32,
+		"num_key_value_heads":32, "hidden_act":"silu", "max_position_embeddings":4096, "layer_norm_eps":1e-5, "rope_theta":10000,
+		"partial_rotary_factor":0.25}`,
+	Keys: map[string]string{"eps": "layer_norm_eps", "head_dim": ""},
+	Read: func(c *Config, o *object) {
+		c.Norm.Kind, c.NormBias = "layer", true
+		rope, bias, qk, parallel := o.partialRope(c), o.flag("use_qkv_bias"), o.flag("qk_layernorm"), o.flag("use_parallel_residual")
+		c.each(func(_ int, l *Layer) {
+			l.Gated, l.Rope, l.QKVBias, l.Parallel = true, rope, bias, parallel
+			if qk {
+				l.QKNorm = "heads"
+			}
+		})
+	},
+	Draw: func(b *Builder) {
+		if b.Config.Layers[0].Parallel {
+			drawParallel(b)
+			return
+		}
+		drawLlama(b)
+	},
+	HF: override(llamaHF, []Stored{
+		{Site: "layers.#.attn.q_norm", Name: "model.layers.#.self_attn.q_layernorm.norms.@"},
+		{Site: "layers.#.attn.k_norm", Name: "model.layers.#.self_attn.k_layernorm.norms.@"},
+	}),
+})
