@@ -138,6 +138,15 @@ func (l *Layer) check() error {
 	return nil
 }
 
+// MaxContext returns the longest sequence the model is meant for: its context, stretched where the rotary embedding
+// adapts itself to longer ones.
+func (c *Config) MaxContext() int {
+	if r := c.Layers[0].Rope; r != nil && r.Scaling.Kind == "dynamic" {
+		return int(float64(c.Context) * r.Scaling.Factor)
+	}
+	return c.Context
+}
+
 // Uniform reports whether all layers have the same widths, as config.json must express them.
 func (c *Config) Uniform() bool {
 	for i := range c.Layers {

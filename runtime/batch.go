@@ -1,0 +1,76 @@
+package runtime
+
+// batch is a number of rows on their way through the plan: tokens of one sequence or of several.
+type batch struct {
+	e     *Engine
+	rows  int
+	ids   []int32
+	parts []part
+	bufs  [][]float32
+}
+
+// part is the rows of one sequence in a batch.
+type part struct {
+	s     *Session
+	lo, n int
+	pos   int // position of the first row
+	total int // length the sequence will have after the call that these rows are part of
+}
+
+// f returns buffer i as rows of a width.
+func (b *batch) f(i, width int) []float32 { return b.bufs[i][:b.rows*width] }
+
+// newBatch returns a batch on the engine's buffers.
+func (e *Engine) newBatch(parts []part, ids []int32) *batch {
+	b := &batch{e: e, parts: parts, ids: ids}
+	for i := range parts {
+		b.parts[i].lo = b.rows
+		b.rows += parts[i].n
+	}
+	b.bufs = grow(&e.bufs, e.plan.widths, b.rows)
+	return b
+}
+
+// grow makes each buffer hold that many rows and returns them.
+func grow(bufs *[][]float32, widths []int, rows int) [][]float32 {
+	for i, w := range widths {
+		if i == len(*bufs) {
+			*bufs = append(*bufs, nil)
+		}
+		if len((*bufs)[i]) < rows*w {
+			(*bufs)[i] = make([]float32, rows*w)
+		}
+	}
+	return *bufs
+}
+
+// run executes segments [lo, hi]: 0 is what comes before the layers, i+1 is layer i.
+func (e *Engine) run(b *batch, lo, hi int) {
+	for s := lo; s <= hi; s++ {
+		for i := range e.plan.segments[s].steps {
+			e.plan.segments[s].steps[i].run(b)
+		}
+	}
+}
+
+// tailRows is how many rows go through the head at once: the logits of a whole prompt over a large vocabulary would not
+// fit.
+const tailRows = 32
+
+// tail runs what follows the layers on rows [from, rows) of b and calls f with the logits of each.
+func (e *Engine) tail(b *batch, from int, f func(row int, logits []float32) error) error {
+	hidden, vocab := e.plan.hidden, e.Vocab()
+	for lo := from; lo < b.rows; lo += tailRows {
+		n := min(tailRows, b.rows-lo)
+		t := &batch{e: e, rows: n, bufs: grow(&e.tailBufs, e.plan.tail, n)}
+		copy(t.f(stream, hidden), b.bufs[stream][lo*hidden:(lo+n)*hidden])
+		e.run(t, len(e.plan.segments)-1, len(e.plan.segments)-1)
+		logits := t.f(e.plan.logits, vocab)
+		for r := range n {
+			if err := f(lo+r, logits[r*vocab:(r+1)*vocab]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

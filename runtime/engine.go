@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/model"
+)
+
+// Options says how to load a model.
+type Options struct {
+	// Context is the longest sequence a session may hold; 0 means the model's own context.
+	Context int
+	// Batch is how many tokens of a prompt go through the layers at once; 0 means 256. It bounds the memory for
+	// activations and changes no result.
+	Batch int
+	// Lazy leaves the weights on disk until LoadLayer asks for a layer's, for work that goes through a model one layer
+	// at a time in bounded memory.
+	Lazy bool
+}
+
+// Engine is a model ready to run. Sessions of one engine may not run at the same time; Step takes several of them as one
+// batch.
+type Engine struct {
+	Model   *model.Model
+	plan    *plan
+	mats    map[*model.Weight]matrix
+	vecs    map[*model.Weight][]float32
+	ropes   map[*model.Rope]*cachedTable
+	context int
+	batch   int
+
+	bufs, tailBufs [][]float32
+	tap            Tap
+}
+
+// Tap sees the input of linear layers: the node they read, and its value for rows tokens. It is called from one
+// goroutine; x is the engine's again when it returns.
+type Tap func(n *model.Node, x []float32, rows int)
+
+// SetTap installs a tap; nil removes it.
+func (e *Engine) SetTap(t Tap) { e.tap = t }
+
+// Load compiles the model's graph and reads its weights.
+func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
+	e := &Engine{Model: m, context: o.Context, batch: o.Batch,
+		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{}}
+	if e.context == 0 {
+		e.context = m.Config.MaxContext()
+	}
+	if n := m.Config.Positions; n > 0 && e.context > n-m.Config.PosOffset {
+		return nil, fmt.Errorf("context of %d tokens: the model has %d learned positions", e.context, n-m.Config.PosOffset)
+	}
+	if e.batch == 0 {
+		e.batch = 256
+	}
+	var err error
+	if e.plan, err = compile(e, m.Graph); err != nil {
+		return nil, err
+	}
+	if o.Lazy {
+		return e, nil
+	}
+	task := progress.Start(ctx, "load", "B", m.Bytes())
+	defer task.Done()
+	for _, w := range m.Graph.Weights {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := e.load(w); err != nil {
+			return nil, err
+		}
+		task.Add(m.Tensor(w).Bytes())
+	}
+	return e, nil
+}
+
+// load reads one weight: matrices in their own format, vectors as float32.
+func (e *Engine) load(w *model.Weight) error {
+	if e.mats[w] != nil || e.vecs[w] != nil {
+		return nil
+	}
+	t := e.Model.Tensor(w)
+	if w.Role == model.RoleVector {
+		v, err := t.Float32()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", w.Name, err)
+		}
+		e.vecs[w] = v
+		return nil
+	}
+	m, err := newMatrix(t)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", w.Name, err)
+	}
+	e.mats[w] = m
+	return nil
+}
+
+// LoadLayer reads the weights of layer i of a lazy engine; -1 reads those before the first layer and len(layers) those
+// after the last.
+func (e *Engine) LoadLayer(ctx context.Context, i int) error {
+	for _, w := range e.plan.segments[i+1].weights {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.load(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UnloadLayer forgets the weights that LoadLayer read.
+func (e *Engine) UnloadLayer(i int) {
+	for _, w := range e.plan.segments[i+1].weights {
+		delete(e.mats, w)
+		delete(e.vecs, w)
+	}
+}
+
+// Bytes returns the memory of the loaded weights.
+func (e *Engine) Bytes() int64 {
+	var n int64
+	for _, m := range e.mats {
+		n += m.bytes()
+	}
+	for _, v := range e.vecs {
+		n += int64(4 * len(v))
+	}
+	return n
+}
+
+// Context returns the longest sequence a session may hold.
+func (e *Engine) Context() int { return e.context }
+
+// Vocab returns the width of the logits.
+func (e *Engine) Vocab() int { return e.Model.Graph.Logits.Out.Size() }

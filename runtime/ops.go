@@ -1,0 +1,313 @@
+package runtime
+
+import (
+	"math"
+
+	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/model"
+)
+
+// rowsGrain is how many values of rowwise work make one task.
+const rowsGrain = 1 << 14
+
+// each runs f on all rows of a width, several rows a task.
+func (b *batch) each(width int, f func(row int)) {
+	par.For(b.rows, max(1, rowsGrain/max(width, 1)), func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			f(r)
+		}
+	})
+}
+
+func (c *compiler) embed(n *model.Node) {
+	c.output(n, nil)
+	w, dst, width := n.Weight(0), c.buf[n], n.Out.Size()
+	c.step("embed", func(b *batch) {
+		y, m := b.f(dst, width), b.e.mats[w]
+		b.each(width, func(r int) { m.row(y[r*width:(r+1)*width], int(b.ids[r])) })
+	})
+}
+
+func (c *compiler) position(n *model.Node) {
+	c.output(n, nil)
+	w, dst, width, offset := n.Weight(0), c.buf[n], n.Out.Size(), n.Offset
+	c.step("position", func(b *batch) {
+		y, table := b.f(dst, width), b.e.vecs[w]
+		for _, p := range b.parts {
+			for i := range p.n {
+				at := p.pos + i + offset
+				copy(y[(p.lo+i)*width:][:width], table[at*width:][:width])
+			}
+		}
+	})
+}
+
+// linears multiplies x with every matrix of the group in one pass over the cores.
+func (b *batch) linears(in *model.Node, x []float32, outs []linearOut) {
+	if b.e.tap != nil {
+		b.e.tap(in, x, b.rows)
+	}
+	type task struct{ out, lo, hi int }
+	var tasks []task
+	for i, o := range outs {
+		for lo, g := 0, grain(o.width); lo < o.width; lo += g {
+			tasks = append(tasks, task{i, lo, min(lo+g, o.width)})
+		}
+	}
+	par.For(len(tasks), 1, func(a, _ int) {
+		t := tasks[a]
+		o := &outs[t.out]
+		y := b.f(o.buf, o.width)
+		b.e.mats[o.w].mul(y[t.lo:], o.width, x, b.rows, t.lo, t.hi, o.add)
+		if o.bias == nil {
+			return
+		}
+		bias := b.e.vecs[o.bias][t.lo:t.hi]
+		for r := range b.rows {
+			row := y[r*o.width+t.lo:][:len(bias)]
+			for j, v := range bias {
+				row[j] += v
+			}
+		}
+	})
+}
+
+func (c *compiler) norm(n *model.Node) {
+	in := n.In[0]
+	src, width, spec := c.buf[in], n.Out.Size(), *n.Norm
+	if !c.output(n, in) { // a part is read before it is written
+		c.use(in)
+	}
+	dst, w, bias := c.buf[n], n.Weight(0), n.Weight(1)
+	part := width / spec.Groups
+	c.step("norm "+n.Site, func(b *batch) {
+		x, y := b.f(src, width), b.f(dst, width)
+		scale, shift := b.e.vec(w), b.e.vec(bias)
+		b.each(width, func(r int) {
+			for g := range spec.Groups {
+				at := r*width + g*part
+				s, h := scale, shift
+				if len(s) > part {
+					s = s[g*part:]
+				}
+				if len(h) > part {
+					h = h[g*part:]
+				}
+				normRow(y[at:at+part], x[at:at+part], &spec, s, h)
+			}
+		})
+	})
+}
+
+// vec returns the values of a vector, or nil for no weight.
+func (e *Engine) vec(w *model.Weight) []float32 {
+	if w == nil {
+		return nil
+	}
+	return e.vecs[w]
+}
+
+// normRow normalises x into y, which may be x. Sums are float64, so that wide rows lose nothing.
+func normRow(y, x []float32, n *model.Norm, scale, shift []float32) {
+	var mean float64
+	if n.Kind == "layer" {
+		var s float64
+		for _, v := range x {
+			s += float64(v)
+		}
+		mean = s / float64(len(x))
+	}
+	var square float64
+	for _, v := range x {
+		d := float64(v) - mean
+		square += d * d
+	}
+	inv := float32(1 / math.Sqrt(square/float64(len(x))+n.Eps))
+	m := float32(mean)
+	for i, v := range x {
+		v = (v - m) * inv
+		if scale != nil {
+			if n.PlusOne {
+				v *= 1 + scale[i]
+			} else {
+				v *= scale[i]
+			}
+		}
+		if shift != nil {
+			v += shift[i]
+		}
+		y[i] = v
+	}
+}
+
+// act applies an activation; where its only reader is a product, the product takes it along.
+func (c *compiler) act(n *model.Node) {
+	if r := c.readers[n]; len(r) == 1 && r[0].Op == model.OpMul && r[0].In[0].Out.Size() == r[0].In[1].Out.Size() && r[0].In[0] != r[0].In[1] {
+		c.buf[n] = c.buf[n.In[0]] // the input waits
+		return
+	}
+	c.unary(n)
+}
+
+func (c *compiler) unary(n *model.Node) {
+	in := n.In[0]
+	src := c.buf[in]
+	if !c.output(n, in) {
+		c.use(in)
+	}
+	dst, width := c.buf[n], n.Out.Size()
+	f := unaryFunc(n)
+	c.step(n.Op.String(), func(b *batch) {
+		x, y := b.f(src, width), b.f(dst, width)
+		b.each(width, func(r int) { f(y[r*width:(r+1)*width], x[r*width:(r+1)*width]) })
+	})
+}
+
+func unaryFunc(n *model.Node) func(y, x []float32) {
+	k := float32(n.C)
+	switch n.Op {
+	case model.OpScale:
+		return func(y, x []float32) {
+			for i, v := range x {
+				y[i] = k * v
+			}
+		}
+	case model.OpSoftcap:
+		return func(y, x []float32) {
+			for i, v := range x {
+				y[i] = k * float32(math.Tanh(float64(v/k)))
+			}
+		}
+	case model.OpClamp:
+		return func(y, x []float32) {
+			for i, v := range x {
+				y[i] = min(max(v, -k), k)
+			}
+		}
+	}
+	return activation(n.Act)
+}
+
+// activation returns the function y = act(x) on rows.
+func activation(a model.Activation) func(y, x []float32) {
+	each := func(f func(float64) float64) func(y, x []float32) {
+		return func(y, x []float32) {
+			for i, v := range x {
+				y[i] = float32(f(float64(v)))
+			}
+		}
+	}
+	switch a {
+	case model.SiLU:
+		return each(func(v float64) float64 { return v / (1 + math.Exp(-v)) })
+	case model.GELU:
+		return each(func(v float64) float64 { return 0.5 * v * (1 + math.Erf(v/math.Sqrt2)) })
+	case model.GELUTanh:
+		return each(func(v float64) float64 {
+			return 0.5 * v * (1 + math.Tanh(0.7978845608028654*(v+0.044715*v*v*v)))
+		})
+	case model.QuickGELU:
+		return each(func(v float64) float64 { return v / (1 + math.Exp(-1.702*v)) })
+	case model.ReLU:
+		return each(func(v float64) float64 { return max(v, 0) })
+	case model.ReLUSquared:
+		return each(func(v float64) float64 { return max(v, 0) * max(v, 0) })
+	case model.Sigmoid:
+		return each(func(v float64) float64 { return 1 / (1 + math.Exp(-v)) })
+	case model.Softplus:
+		return each(func(v float64) float64 { return max(v, 0) + math.Log1p(math.Exp(-math.Abs(v))) })
+	case model.Tanh:
+		return each(math.Tanh)
+	}
+	panic("runtime: activation " + string(a))
+}
+
+func (c *compiler) add(n *model.Node) {
+	x, y := n.In[0], n.In[1]
+	xb, yb := c.buf[x], c.buf[y]
+	if c.output(n, x) {
+		c.use(y)
+	} else {
+		c.use(x)
+		c.use(y)
+	}
+	dst, width := c.buf[n], n.Out.Size()
+	c.step("add", func(b *batch) {
+		p, q, out := b.f(xb, width), b.f(yb, width), b.f(dst, width)
+		b.each(width, func(r int) {
+			for i := r * width; i < (r+1)*width; i++ {
+				out[i] = p[i] + q[i]
+			}
+		})
+	})
+}
+
+// mul multiplies, with the activation of an operand fused in: act(gate) * up.
+func (c *compiler) mul(n *model.Node) {
+	x, y := n.In[0], n.In[1]
+	var act func(y, x []float32)
+	if c.fusedAct(x, n) {
+		act = activation(x.Act)
+		x = x.In[0]
+	} else if c.fusedAct(y, n) {
+		act = activation(y.Act)
+		x, y = y.In[0], x
+	}
+	xb, yb, narrow := c.buf[x], c.buf[y], y.Out.Size()
+	if c.output(n, x) {
+		c.use(y)
+	} else {
+		c.use(x)
+		c.use(y)
+	}
+	dst, width := c.buf[n], n.Out.Size()
+	c.step("mul", func(b *batch) {
+		p, q, out := b.f(xb, width), b.f(yb, narrow), b.f(dst, width)
+		b.each(width, func(r int) {
+			px, o := p[r*width:(r+1)*width], out[r*width:(r+1)*width]
+			if act != nil {
+				act(o, px)
+				px = o
+			}
+			if narrow == 1 && width != 1 {
+				for i, v := range px {
+					o[i] = v * q[r]
+				}
+				return
+			}
+			qx := q[r*width : (r+1)*width]
+			for i, v := range px {
+				o[i] = v * qx[i]
+			}
+		})
+	})
+}
+
+// fusedAct reports whether act() left node a to its reader n.
+func (c *compiler) fusedAct(a, n *model.Node) bool {
+	return a.Op == model.OpAct && len(c.readers[a]) == 1 && n.In[0].Out.Size() == n.In[1].Out.Size() && n.In[0] != n.In[1]
+}
+
+func (c *compiler) rope(n *model.Node) {
+	in := n.In[0]
+	src := c.buf[in]
+	inPlace := c.output(n, in)
+	if !inPlace {
+		c.use(in)
+	}
+	dst, width, head, r := c.buf[n], n.Out.Size(), n.Out.Block, n.Rope
+	c.step("rope", func(b *batch) {
+		y := b.f(dst, width)
+		if !inPlace {
+			copy(y, b.f(src, width))
+		}
+		for _, p := range b.parts {
+			t := b.e.table(r, p.total)
+			par.For(p.n, max(1, rowsGrain/width), func(lo, hi int) {
+				for i := lo; i < hi; i++ {
+					t.rotate(y[(p.lo+i)*width:][:width], head, p.pos+i)
+				}
+			})
+		}
+	})
+}

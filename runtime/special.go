@@ -1,0 +1,242 @@
+package runtime
+
+import (
+	"math"
+	"sort"
+
+	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/model"
+)
+
+// Mixtures of experts and recurrent layers.
+
+func (c *compiler) route(n *model.Node) {
+	in := n.In[0]
+	src := c.buf[in]
+	if !c.output(n, in) {
+		c.use(in)
+	}
+	dst, width, r := c.buf[n], n.Out.Size(), *n.Route
+	c.step("route", func(b *batch) {
+		x, y := b.f(src, width), b.f(dst, width)
+		b.each(width, func(t int) { routeRow(y[t*width:(t+1)*width], x[t*width:(t+1)*width], r) })
+	})
+}
+
+// routeRow keeps the TopK largest of softmax(x), ties to the lower index, and zeroes the rest.
+func routeRow(y, x []float32, r model.Route) {
+	p := append([]float32(nil), x...)
+	softmax(p)
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(i, j int) bool { return p[order[i]] > p[order[j]] })
+	sum := float32(1)
+	if r.Normalize {
+		sum = 0
+		for _, i := range order[:r.TopK] {
+			sum += p[i]
+		}
+	}
+	clear(y)
+	for _, i := range order[:r.TopK] {
+		y[i] = p[i] / sum
+	}
+}
+
+// experts gathers the rows of each expert, multiplies them together, and adds the results back.
+func (c *compiler) experts(n *model.Node) {
+	x, route := n.In[0], n.In[1]
+	xb, rb := c.buf[x], c.buf[route]
+	c.buf[n] = c.alloc(n.Out.Size())
+	dst, hidden, count := c.buf[n], n.Out.Size(), route.Out.Size()
+	c.use(x)
+	c.use(route)
+	gate, up, down := n.Weight(0), n.Weight(1), n.Weight(2)
+	width, ffn, act := x.Out.Size(), gate.Dims[1].Size(), activation(n.Act)
+	c.step("experts", func(b *batch) {
+		in, weights, out := b.f(xb, width), b.f(rb, count), b.f(dst, hidden)
+		if b.e.tap != nil {
+			b.e.tap(x, in, b.rows)
+		}
+		clear(out)
+		for e := range count {
+			var rows []int
+			for t := range b.rows {
+				if weights[t*count+e] != 0 {
+					rows = append(rows, t)
+				}
+			}
+			if len(rows) == 0 {
+				continue
+			}
+			k := len(rows)
+			xs, g, u, d := make([]float32, k*width), make([]float32, k*ffn), make([]float32, k*ffn), make([]float32, k*hidden)
+			for i, t := range rows {
+				copy(xs[i*width:], in[t*width:(t+1)*width])
+			}
+			mg, mu, md := slab{b.e.mats[gate], e * ffn, ffn}, slab{b.e.mats[up], e * ffn, ffn}, slab{b.e.mats[down], e * hidden, hidden}
+			mg.mul(g, xs, k)
+			mu.mul(u, xs, k)
+			act(g, g)
+			for i := range g {
+				g[i] *= u[i]
+			}
+			md.mul(d, g, k)
+			for i, t := range rows {
+				w := weights[t*count+e]
+				for j := range hidden {
+					out[t*hidden+j] += w * d[i*hidden+j]
+				}
+			}
+		}
+	})
+}
+
+// slab is the rows of one expert in a stacked matrix.
+type slab struct {
+	m        matrix
+	lo, rows int
+}
+
+func (s slab) mul(dst, x []float32, n int) {
+	par.For(s.rows, grain(s.rows), func(lo, hi int) {
+		s.m.mul(dst[lo:], s.rows, x, n, s.lo+lo, s.lo+hi, false)
+	})
+}
+
+func (c *compiler) state(size int) int {
+	c.plan.states = append(c.plan.states, size)
+	return len(c.plan.states) - 1
+}
+
+// recurrent emits a step that works along each sequence: f gets a part, its state and its rows.
+func (c *compiler) recurrent(n *model.Node, name string, state int, f func(b *batch, p part, state []float32, in [][]float32, out []float32)) {
+	var src, widths []int
+	for _, in := range n.In {
+		src, widths = append(src, c.buf[in]), append(widths, in.Out.Size())
+	}
+	c.buf[n] = c.alloc(n.Out.Size())
+	for _, in := range n.In {
+		c.use(in)
+	}
+	dst, width, id := c.buf[n], n.Out.Size(), c.state(state)
+	c.step(name, func(b *batch) {
+		out := b.f(dst, width)
+		for _, p := range b.parts {
+			in := make([][]float32, len(src))
+			for i, s := range src {
+				in[i] = b.f(s, widths[i])[p.lo*widths[i] : (p.lo+p.n)*widths[i]]
+			}
+			f(b, p, p.s.states[id], in, out[p.lo*width:(p.lo+p.n)*width])
+		}
+	})
+}
+
+func (c *compiler) conv(n *model.Node) {
+	width := n.Out.Size()
+	taps := n.Weight(0).Dims[1].Size()
+	w, bias := n.Weight(0), n.Weight(1)
+	c.recurrent(n, "conv", width*(taps-1), func(b *batch, p part, past []float32, in [][]float32, out []float32) {
+		x, k, shift := in[0], b.e.vecs[w], b.e.vec(bias)
+		par.For(width, 64, func(lo, hi int) {
+			for j := lo; j < hi; j++ {
+				for i := range p.n {
+					var sum float32
+					if shift != nil {
+						sum = shift[j]
+					}
+					for t := range taps {
+						at := i - taps + 1 + t
+						if at >= 0 {
+							sum += k[j*taps+t] * x[at*width+j]
+						} else {
+							sum += k[j*taps+t] * past[(at+taps-1)*width+j]
+						}
+					}
+					out[i*width+j] = sum
+				}
+				for t := range taps - 1 { // the last taps-1 inputs become the past
+					at := p.n - (taps - 1) + t
+					if at >= 0 {
+						past[t*width+j] = x[at*width+j]
+					} else {
+						past[t*width+j] = past[(at+taps-1)*width+j]
+					}
+				}
+			}
+		})
+	})
+}
+
+func (c *compiler) scan(n *model.Node) {
+	width := n.Out.Size()
+	states := n.Weight(0).Dims[1].Size()
+	logA, skip := n.Weight(0), n.Weight(1)
+	c.recurrent(n, "scan", width*states, func(b *batch, p part, h []float32, in [][]float32, out []float32) {
+		x, dt, bb, cc := in[0], in[1], in[2], in[3]
+		al, d := b.e.vecs[logA], b.e.vecs[skip]
+		par.For(width, 16, func(lo, hi int) {
+			for j := lo; j < hi; j++ {
+				for i := range p.n {
+					u, step := x[i*width+j], dt[i*width+j]
+					y := d[j] * u
+					for s := range states {
+						a := -math.Exp(float64(al[j*states+s]))
+						v := float32(math.Exp(float64(step)*a))*h[j*states+s] + step*bb[i*states+s]*u
+						h[j*states+s] = v
+						y += cc[i*states+s] * v
+					}
+					out[i*width+j] = y
+				}
+			}
+		})
+	})
+}
+
+func (c *compiler) shift(n *model.Node) {
+	width, w := n.Out.Size(), n.Weight(0)
+	c.recurrent(n, "shift", width, func(b *batch, p part, past []float32, in [][]float32, out []float32) {
+		x, mix := in[0], b.e.vecs[w]
+		for i := range p.n {
+			prev := past
+			if i > 0 {
+				prev = x[(i-1)*width : i*width]
+			}
+			for j, m := range mix {
+				out[i*width+j] = x[i*width+j]*m + prev[j]*(1-m)
+			}
+		}
+		copy(past, x[(p.n-1)*width:])
+	})
+}
+
+// wkv keeps numerator, denominator and running maximum per channel; the maximum is stored so that a zero state means an
+// empty past.
+func (c *compiler) wkv(n *model.Node) {
+	width, decay, first := n.Out.Size(), n.Weight(0), n.Weight(1)
+	c.recurrent(n, "wkv", 3*width, func(b *batch, p part, state []float32, in [][]float32, out []float32) {
+		k, v, td, tf := in[0], in[1], b.e.vecs[decay], b.e.vecs[first]
+		par.For(width, 64, func(lo, hi int) {
+			for j := lo; j < hi; j++ {
+				num, den, top := float64(state[j]), float64(state[width+j]), float64(state[2*width+j])
+				if den == 0 {
+					top = math.Inf(-1)
+				}
+				w, u := -math.Exp(float64(td[j])), float64(tf[j])
+				for i := range p.n {
+					key, val := float64(k[i*width+j]), float64(v[i*width+j])
+					m := max(top, u+key)
+					a, c := math.Exp(top-m), math.Exp(u+key-m)
+					out[i*width+j] = float32((a*num + c*val) / (a*den + c))
+					m = max(top+w, key)
+					a, c = math.Exp(top+w-m), math.Exp(key-m)
+					// Rounded as the state is, so that a prompt in pieces gives the same bits.
+					num, den, top = float64(float32(a*num+c*val)), float64(float32(a*den+c)), float64(float32(m))
+				}
+				state[j], state[width+j], state[2*width+j] = float32(num), float32(den), float32(top)
+			}
+		})
+	})
+}
