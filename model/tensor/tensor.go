@@ -166,10 +166,15 @@ type fileRows struct {
 
 func (f *fileRows) ReadRows(dst []byte, lo, hi int) error {
 	if _, err := f.r.ReadAt(dst, f.off+int64(lo)*f.row); err != nil && len(dst) > 0 {
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return Errorf(ErrCorrupt, "", fmt.Sprintf("tensor %q", f.name), "the file became shorter while it was open")
+		file := ""
+		if n, ok := f.r.(interface{ Name() string }); ok {
+			file = n.Name()
 		}
-		return err
+		field := fmt.Sprintf("tensor %q", f.name)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return Errorf(ErrCorrupt, file, field, "the file became shorter while it was open")
+		}
+		return fmt.Errorf("%s: %s: %w", file, field, err)
 	}
 	return nil
 }
