@@ -31,6 +31,9 @@ type Axis struct {
 	set func(c *Config, size int)
 }
 
+// Shrinkable reports whether units can be taken away.
+func (a *Axis) Shrinkable() bool { return a.set != nil }
+
 // Dim is one dimension of a weight or the width of a node's output: every unit of Axis covers Block consecutive entries.
 // Query heads of 64 values are Dim{heads, 64}.
 type Dim struct {

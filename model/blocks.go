@@ -14,6 +14,9 @@ func (b *Builder) SelfAttention(x *Node) *Node {
 		heads = b.Axis("heads", AxisHeads, l.Heads, func(c *Config, n int) { c.Layers[i].Heads = n })
 		heads.Group = kv
 	}
+	if l.Alibi != nil { // the slopes go with the number of heads
+		heads.set, kv.set = nil, nil
+	}
 	q := b.Clamp(b.Linear("attn.q", x, Dim{heads, l.HeadDim}, l.QKVBias), l.Clamp)
 	k := b.Clamp(b.Linear("attn.k", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)
 	v := b.Clamp(b.Linear("attn.v", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)

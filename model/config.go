@@ -40,7 +40,8 @@ type Config struct {
 	PostNorm     bool // norms behind the blocks, on the residual stream itself
 	NoFinalNorm  bool
 
-	hf *object // config.json as read, or as made from GGUF metadata
+	hf   *object // config.json as read, or as made from GGUF metadata
+	kept []int   // which of its layers these are; nil means all
 }
 
 // Layer is the shape of one layer. Layers may differ.

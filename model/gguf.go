@@ -5,6 +5,3 @@ import "github.com/parelm/pare/model/tensor"
 func openGGUF(path string) (*Model, error) {
 	return nil, tensor.Errorf(ErrUnsupported, path, "", "GGUF is not read yet")
 }
-
-// Side are the files beside the weights.
-type Side struct{}

@@ -27,7 +27,11 @@ func openHF(dir string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: c, Graph: Draw(c), Path: dir, Warnings: c.hf.warnings}
+	side, err := sideFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Config: c, Graph: Draw(c), Path: dir, Warnings: c.hf.warnings, side: side}
 	m.close = append(m.close, files)
 	lookup := func(name string) (*tensor.Tensor, bool) {
 		if t, ok := files.Tensor(name); ok {

@@ -1,5 +1,5 @@
-// Package tiny gives tests what they need: shared reference data where a checkout has it, and tiny seeded
-// checkpoints of every family where it has not.
+// Package tiny finds the reference data that tests share. Package models, beside it, makes tiny seeded checkpoints of every
+// family for tests that must run where there is none.
 package tiny
 
 import (

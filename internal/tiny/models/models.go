@@ -1,0 +1,74 @@
+// Package models gives tests a tiny checkpoint of every family.
+package models
+
+import (
+	"embed"
+	"io/fs"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/tensor"
+)
+
+//go:embed configs/*.json
+var configs embed.FS
+
+// Names returns the names of the tiny configurations: one or more for each family.
+func Names() []string {
+	entries, err := fs.ReadDir(configs, "configs")
+	if err != nil {
+		panic(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".json"))
+	}
+	return names
+}
+
+// Config returns a tiny configuration.
+func Config(t testing.TB, name string) *model.Config {
+	t.Helper()
+	data, err := configs.ReadFile("configs/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := model.ParseConfig(name+"/config.json", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Model returns a tiny model with lively random weights: matrices scaled to keep activations near 1, norms and biases
+// away from their neutral values, so that no weight is without effect.
+func Model(t testing.TB, name string, seed uint64) *model.Model {
+	t.Helper()
+	m := model.Random(Config(t, name), seed)
+	changed := map[*model.Weight]*tensor.Tensor{}
+	for _, w := range m.Graph.Weights {
+		v, err := m.Tensor(w).Float32()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := rng.New(seed, rng.Hash(w.Name), 1<<32)
+		shape := w.Shape()
+		for i := range v {
+			switch w.Role {
+			case model.RoleVector:
+				v[i] += float32(0.2 * s.Normal())
+			case model.RoleEmbed:
+				v[i] = float32(0.5 * s.Normal())
+			default:
+				v[i] = float32(s.Normal() / sqrt(shape[len(shape)-1]))
+			}
+		}
+		changed[w] = tensor.FromFloat32(w.Name, shape, v)
+	}
+	return m.With(changed)
+}
+
+func sqrt(n int) float64 { return math.Sqrt(float64(n)) }

@@ -1,0 +1,183 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/model/codec"
+	"github.com/parelm/pare/model/safetensors"
+	"github.com/parelm/pare/model/tensor"
+)
+
+// Sink is where a checkpoint is written: a directory that appears as a whole or not at all.
+type Sink interface {
+	Create(name string) (SinkFile, error)
+}
+
+// SinkFile is one file of a Sink. Rows are written at their places, in any order.
+type SinkFile interface {
+	io.WriterAt
+	io.Closer
+}
+
+// shardBytes is Hugging Face's usual size of one safetensors file.
+const shardBytes = 5_000_000_000
+
+// As returns the model with its matrices and embeddings stored as the given format, converted when they are read;
+// vectors keep their own format, or follow where both are plain floats. Converting a quantized model to another
+// quantized format would lose twice and is refused.
+func (m *Model) As(format string) (*Model, error) {
+	c, err := codec.Lookup(format)
+	if err != nil {
+		return nil, err
+	}
+	values, _ := c.Block()
+	changed := map[*Weight]*tensor.Tensor{}
+	for _, w := range m.Graph.Weights {
+		t := m.tensors[w]
+		if w.Role == RoleVector && values > 1 || t.Codec == c {
+			continue
+		}
+		if v, _ := t.Codec.Block(); v > 1 && values > 1 {
+			return nil, tensor.Errorf(ErrInvalid, m.Path, fmt.Sprintf("tensor %q", w.Name),
+				"is already quantized as %s: quantizing it again as %s would lose twice", t.Codec.Name(), format)
+		}
+		if changed[w], err = tensor.Convert(t, c); err != nil {
+			return nil, tensor.Errorf(ErrUnsupported, m.Path, fmt.Sprintf("tensor %q", w.Name), "%v", err)
+		}
+	}
+	return m.With(changed), nil
+}
+
+// SaveHF writes the model as a Hugging Face directory: config.json, safetensors in files of about 5 GB, and every
+// tokenizer and generation file as it was.
+func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
+	conf, err := m.Config.configJSON()
+	if err != nil {
+		return err
+	}
+	stored, err := m.stored(hfSlots(m.Graph, m.Config.Family))
+	if err != nil {
+		return err
+	}
+	stored, err = packed(stored, conf)
+	if err != nil {
+		return err
+	}
+	if err := m.side.copy(sink); err != nil {
+		return err
+	}
+	if err := writeFile(sink, "config.json", conf.bytes()); err != nil {
+		return err
+	}
+	return writeSafetensors(ctx, sink, stored)
+}
+
+// stored returns the tensors of a dialect, as views.
+func (m *Model) stored(slots []slot) ([]*tensor.Tensor, error) {
+	out := make([]*tensor.Tensor, 0, len(slots))
+	for i := range slots {
+		s := &slots[i]
+		ws := make([]*tensor.Tensor, len(s.weights))
+		for j, w := range s.weights {
+			ws[j] = m.tensors[w]
+		}
+		t, err := s.join(ws)
+		if err != nil {
+			return nil, tensor.Errorf(ErrUnsupported, m.Path, fmt.Sprintf("tensor %q", s.name), "%v", err)
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func writeSafetensors(ctx context.Context, sink Sink, ts []*tensor.Tensor) error {
+	infos := make([]safetensors.Info, len(ts))
+	byName := map[string]*tensor.Tensor{}
+	var total int64
+	for i, t := range ts {
+		infos[i] = safetensors.Info{Name: t.Name, Codec: t.Codec, Shape: t.Shape}
+		byName[t.Name] = t
+		total += t.Bytes()
+	}
+	shards, err := safetensors.Plan(infos, shardBytes)
+	if err != nil {
+		return err
+	}
+	task := progress.Start(ctx, "write", "B", total)
+	defer task.Done()
+	for _, s := range shards {
+		f, err := sink.Create(s.File)
+		if err != nil {
+			return err
+		}
+		w, err := safetensors.NewWriter(f, s.Infos, nil)
+		if err != nil {
+			return err
+		}
+		for _, in := range s.Infos {
+			if err := copyRows(ctx, byName[in.Name], task, func(row int, data []byte) error { return w.WriteRows(in.Name, row, data) }); err != nil {
+				return err
+			}
+		}
+		if err := w.Finish(); err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	if len(shards) > 1 {
+		return writeFile(sink, safetensors.IndexName, safetensors.Index(shards))
+	}
+	return nil
+}
+
+// copyBytes is how much of a tensor one task copies.
+const copyBytes = 2 << 20
+
+// copyRows reads all rows of a tensor, several chunks at a time, and hands them to write.
+func copyRows(ctx context.Context, t *tensor.Tensor, task progress.Task, write func(row int, data []byte) error) error {
+	rb := t.RowBytes()
+	var mu sync.Mutex
+	var first error
+	par.For(t.Rows(), max(1, copyBytes/max(rb, 1)), func(lo, hi int) {
+		mu.Lock()
+		stop := first != nil
+		mu.Unlock()
+		if stop {
+			return
+		}
+		err := ctx.Err()
+		if err == nil {
+			buf := make([]byte, (hi-lo)*rb)
+			if err = t.Src.ReadRows(buf, lo, hi); err == nil {
+				err = write(lo, buf)
+			}
+			task.Add(int64(len(buf)))
+		}
+		if err != nil {
+			mu.Lock()
+			if first == nil {
+				first = err
+			}
+			mu.Unlock()
+		}
+	})
+	return first
+}
+
+func writeFile(sink Sink, name string, data []byte) error {
+	f, err := sink.Create(name)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return f.Close()
+}
