@@ -1,5 +1,7 @@
 package runtime
 
+import "github.com/parelm/pare/model"
+
 // batch is a number of rows on their way through the plan: tokens of one sequence or of several.
 type batch struct {
 	e     *Engine
@@ -7,6 +9,19 @@ type batch struct {
 	ids   []int32
 	parts []part
 	bufs  [][]float32
+	seen  map[*model.Node]bool // inputs shown to the tap
+}
+
+// tap shows the input of linear layers, once a batch, to the engine's tap.
+func (b *batch) tap(n *model.Node, x []float32) {
+	if b.e.tap == nil || b.seen[n] {
+		return
+	}
+	if b.seen == nil {
+		b.seen = map[*model.Node]bool{}
+	}
+	b.seen[n] = true
+	b.e.tap(n, x, b.rows)
 }
 
 // part is the rows of one sequence in a batch.

@@ -32,6 +32,7 @@ type Engine struct {
 	batch   int
 
 	bufs, tailBufs [][]float32
+	scratch        *Session // for work on single layers
 	tap            Tap
 }
 
@@ -111,6 +112,10 @@ func (e *Engine) LoadLayer(ctx context.Context, i int) error {
 	}
 	return nil
 }
+
+// SetModel exchanges the tensors under the engine for those of a model with the same graph; what is loaded stays until
+// it is unloaded.
+func (e *Engine) SetModel(m *model.Model) { e.Model = m }
 
 // UnloadLayer forgets the weights that LoadLayer read.
 func (e *Engine) UnloadLayer(i int) {

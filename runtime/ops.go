@@ -44,9 +44,7 @@ func (c *compiler) position(n *model.Node) {
 
 // linears multiplies x with every matrix of the group in one pass over the cores.
 func (b *batch) linears(in *model.Node, x []float32, outs []linearOut) {
-	if b.e.tap != nil {
-		b.e.tap(in, x, b.rows)
-	}
+	b.tap(in, x)
 	type task struct{ out, lo, hi int }
 	var tasks []task
 	for i, o := range outs {

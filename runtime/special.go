@@ -57,9 +57,7 @@ func (c *compiler) experts(n *model.Node) {
 	width, ffn, act := x.Out.Size(), gate.Dims[1].Size(), activation(n.Act)
 	c.step("experts", func(b *batch) {
 		in, weights, out := b.f(xb, width), b.f(rb, count), b.f(dst, hidden)
-		if b.e.tap != nil {
-			b.e.tap(x, in, b.rows)
-		}
+		b.tap(x, in)
 		clear(out)
 		for e := range count {
 			var rows []int
