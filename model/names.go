@@ -26,6 +26,12 @@ type Stored struct {
 	Dims []int
 }
 
+// qkvSites are the parts of a fused query, key and value projection.
+var qkvSites = []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}
+
+// fusedQKV is how GGUF keeps it: all queries, all keys, all values.
+var fusedQKV = Stored{Parts: qkvSites, Name: "blk.#.attn_qkv"}
+
 // override returns base with the entries of diff in place of those of the same sites.
 func override(base, diff []Stored) []Stored {
 	replaced := map[string]bool{}

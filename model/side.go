@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -14,6 +15,7 @@ type Side struct {
 	dir   string            // where they lie
 	names []string          // those that do
 	made  map[string][]byte // those made from GGUF metadata
+	meta  *gguf.Metadata    // where the model came from a GGUF file
 }
 
 // sideLimit bounds one side file; the largest published tokenizer.json is 33 MB.
@@ -78,6 +80,18 @@ func (s *Side) copy(sink Sink) error {
 		}
 		if err := writeFile(sink, n, data); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// toGGUF writes tokenizer and chat template: those of the GGUF file it came from, or of the tokenizer files.
+func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
+	if s.meta != nil {
+		for k, v := range s.meta.All() {
+			if strings.HasPrefix(k, "tokenizer.") {
+				meta.Set(k, v)
+			}
 		}
 	}
 	return nil
