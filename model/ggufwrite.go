@@ -86,6 +86,7 @@ func (m *Model) ggufTensors(meta *gguf.Metadata) ([]*tensor.Tensor, error) {
 	return append(ts, m.ropeTensors()...), nil
 }
 
+// isFloat reports whether a format stores each value by itself.
 func isFloat(c codec.Codec) bool {
 	n, _ := c.Block()
 	return n == 1
@@ -206,8 +207,7 @@ func (m *Model) commonFormat() (name string, quantized bool) {
 	for _, w := range m.Graph.Weights {
 		if t := m.tensors[w]; w.Role == RoleMatrix {
 			count[t.Codec.Name()] += t.Len()
-			n, _ := t.Codec.Block()
-			quantized = quantized || n > 1
+			quantized = quantized || !isFloat(t.Codec)
 		}
 	}
 	for _, n := range sortedKeys(count) {
