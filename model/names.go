@@ -186,3 +186,19 @@ func splitName(name string) (site string, layer int, kind string) {
 	}
 	return name, layer, kind
 }
+
+// Fused returns the groups of weights that a GGUF file (or else a Hugging Face checkpoint) keeps together in one tensor
+// and that must therefore have one format.
+func (m *Model) Fused(gguf bool) [][]*Weight {
+	all := hfSlots(m.Graph, m.Config.Family)
+	if gguf {
+		all = ggufSlots(m.Graph, m.Config.Family)
+	}
+	var out [][]*Weight
+	for i := range all {
+		if len(all[i].weights) > 1 {
+			out = append(out, all[i].weights)
+		}
+	}
+	return out
+}
