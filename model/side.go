@@ -7,6 +7,7 @@ import (
 
 	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/tokenizer"
 )
 
 // Side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
@@ -16,6 +17,7 @@ type Side struct {
 	names []string          // those that do
 	made  map[string][]byte // those made from GGUF metadata
 	meta  *gguf.Metadata    // where the model came from a GGUF file
+	tok   *tokenizer.Tokenizer
 }
 
 // sideLimit bounds one side file; the largest published tokenizer.json is 33 MB.
@@ -80,18 +82,6 @@ func (s *Side) copy(sink Sink) error {
 		}
 		if err := writeFile(sink, n, data); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// toGGUF writes tokenizer and chat template: those of the GGUF file it came from, or of the tokenizer files.
-func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
-	if s.meta != nil {
-		for k, v := range s.meta.All() {
-			if strings.HasPrefix(k, "tokenizer.") {
-				meta.Set(k, v)
-			}
 		}
 	}
 	return nil
