@@ -207,6 +207,9 @@ func TestRoundTripCorpora(t *testing.T) {
 		"gpt2 gguf": fromGGUF(t, filepath.Join(dir, "gpt2/ggml-vocab-gpt-2.gguf")), "phi-3 gguf": fromGGUF(t, filepath.Join(dir, "phi-3-mini/ggml-vocab-phi-3.gguf")),
 	} {
 		for file, text := range texts {
+			if strings.HasPrefix(name, "phi-3") {
+				text = strings.ReplaceAll(text, "</s>", "") // an ordinary token here: what follows it gets a space of its own
+			}
 			want := text
 			if name == "neox" {
 				want, _ = tk.norm.normalize(text) // composed by its normalizer
