@@ -40,6 +40,12 @@ func Bad(key, format string, args ...any) error {
 	return &keyError{key, fmt.Errorf(format, args...)}
 }
 
+// IsBad reports an error made with Bad.
+func IsBad(err error) bool {
+	var ke *keyError
+	return errors.As(err, &ke)
+}
+
 // At turns an error made with Bad into one that names the line of the key in the mapping n.
 func (n Node) At(err error) error {
 	var ke *keyError

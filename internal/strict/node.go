@@ -51,17 +51,17 @@ func (n Node) child(c *yaml.Node, key string) Node {
 	return Node{n.d, c, key}
 }
 
-// null reports an empty value: `key:` with nothing behind it, or ~.
-func (n Node) null() bool { return n.n.Kind == yaml.ScalarNode && n.n.Tag == "!!null" }
+// null reports an empty value: `key:` with nothing behind it, or ~, or no node at all.
+func (n Node) null() bool { return n.n == nil || n.n.Kind == yaml.ScalarNode && n.n.Tag == "!!null" }
 
 // Overridden reports a value that does not come from the file.
 func (n Node) Overridden() bool { return n.d != nil && n.d.origin[n.n] != "" }
 
 // IsMap reports a mapping.
-func (n Node) IsMap() bool { return n.n.Kind == yaml.MappingNode }
+func (n Node) IsMap() bool { return n.n != nil && n.n.Kind == yaml.MappingNode }
 
 // IsList reports a list.
-func (n Node) IsList() bool { return n.n.Kind == yaml.SequenceNode }
+func (n Node) IsList() bool { return n.n != nil && n.n.Kind == yaml.SequenceNode }
 
 // what describes the value for messages.
 func (n Node) what() string {

@@ -11,9 +11,8 @@ import (
 
 // Set puts a value at a dotted path, as `--set stages.q4.quantize.format=q8_0` does: keys of mappings, and elements of
 // lists by number or by their `name`. Missing keys are added, so that a misspelt one is found by Decode like any other.
-// The value is YAML. flag names the origin in errors.
-func (d *Doc) Set(path, value, flag string, maxDepth int64) error {
-	origin := flag + " " + path + "=" + clip(value)
+// The value is YAML. origin is what errors about it name instead of a line.
+func (d *Doc) Set(path, value, origin string, maxDepth int64) error {
 	sub := &Doc{file: origin, inline: true}
 	v := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	if strings.TrimSpace(value) != "" {

@@ -263,7 +263,7 @@ func TestSet(t *testing.T) {
 			t.Fatal(err)
 		}
 		var s settings
-		if err = d.Set(tc.path, tc.value, "--set", 32); err == nil {
+		if err = d.Set(tc.path, tc.value, "--set "+tc.path+"="+tc.value, 32); err == nil {
 			err = d.Root().Decode(&s)
 		}
 		if got := fmt.Sprint(err); got != tc.want && (err != nil || tc.want != "") {
