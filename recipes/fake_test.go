@@ -37,9 +37,9 @@ type craft struct {
 	Config string `path:"file"`
 	Broken string `oneof:"no panic error nan" yaml:"broken"` // how it goes wrong
 
-	PlanSeconds time.Duration // what it claims to take
-	PlanMemory  int64         `unit:"bytes"`
-	PlanDisk    int64         `unit:"bytes"`
+	PlanTime   time.Duration // what it claims to take
+	PlanMemory int64         `unit:"bytes"`
+	PlanDisk   int64         `unit:"bytes"`
 }
 
 func (c *craft) UsesSeed() bool { return true }
@@ -52,14 +52,14 @@ func (c *craft) Plan(_ context.Context, p *Planning) (Estimate, error) {
 	if c.PlanDisk > 0 {
 		out = c.PlanDisk
 	}
-	return Estimate{OutputBytes: out, PeakMemory: c.PlanMemory, Seconds: c.PlanSeconds.Seconds(), Model: c.Size, Details: []string{fmt.Sprint(c.Size, " bytes")}}, nil
+	return Estimate{OutputBytes: out, PeakMemory: c.PlanMemory, Seconds: c.PlanTime.Seconds(), Model: c.Size, Details: []string{fmt.Sprint(c.Size, " bytes")}}, nil
 }
 
 func (c *craft) Run(_ context.Context, j *Job) error {
 	switch c.Broken {
 	case "panic":
-		var m map[string]int
-		m["x"] = 1
+		var s *shrink
+		s.Keep = 1
 	case "error":
 		return errors.New("tensor \"layers.3.ffn\": NaN at 17")
 	case "nan":

@@ -286,7 +286,7 @@ func TestJudge(t *testing.T) {
 // TestFailures: a stage that fails says why, with its name, and leaves no artifact; the next run goes on.
 func TestFailures(t *testing.T) {
 	for broken, want := range map[string]string{
-		"panic": "stage bad: internal error: assignment to entry in nil map",
+		"panic": "stage bad: internal error: runtime error: invalid memory address or nil pointer dereference",
 		"error": `stage bad: tensor "layers.3.ffn": NaN at 17`,
 		"nan":   "stage bad: r.yaml:4: bad.craft.size: 1000 is too little after all",
 	} {
