@@ -64,7 +64,7 @@ type Step struct {
 type Gate struct {
 	// Model is the stage whose model is held to this.
 	Model string `yaml:"model"`
-	// Baseline is the model that degradation counts from.
+	// Baseline is the model that degradation counts from. Without one it is base, or the first model that is made.
 	Baseline string `yaml:"baseline"`
 	// MaxDegradation is how much worse than the baseline a metric may be, as a share: perplexity, top1_agreement, a task's
 	// name, decode, ...

@@ -319,8 +319,15 @@ func (n Node) check(v reflect.Value, tag reflect.StructTag) error {
 		}
 		return Join(errs...)
 	case reflect.Map:
+		var errs []error
+		if !n.IsMap() { // made from a scalar by the type itself
+			for _, e := range v.Seq2() {
+				errs = append(errs, n.check(e, tag))
+			}
+			return Join(errs...)
+		}
 		pairs, err := n.Pairs()
-		errs := []error{err}
+		errs = append(errs, err)
 		for _, p := range pairs {
 			errs = append(errs, p.Value.check(v.MapIndex(reflect.ValueOf(p.Key).Convert(v.Type().Key())), tag))
 		}
