@@ -184,3 +184,17 @@ func drawClusters(seed uint64) (sums []float64, sizes []int) {
 	}
 	return sums, sizes
 }
+
+func TestBench(t *testing.T) {
+	path := tiny.Shared(t, "assets", "models", "stories260K")
+	b, err := Bench(context.Background(), path, 64, 16, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(b.Prefill.TokensPerSecond > 0 && b.Decode.TokensPerSecond > 0) || b.Prefill.Tokens != 64 || b.LoadSeconds <= 0 {
+		t.Errorf("%+v", b)
+	}
+	if b.PeakMemory != 0 && (b.PeakMemory < 1<<20 || b.PeakMemory > 1<<31) {
+		t.Errorf("peak memory %d", b.PeakMemory)
+	}
+}
