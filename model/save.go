@@ -118,6 +118,13 @@ func writeSafetensors(ctx context.Context, sink Sink, ts []*tensor.Tensor) error
 		if err != nil {
 			return err
 		}
+		if plan, ok := f.(*sizeFile); ok {
+			plan.grow(w.Size())
+			if err := f.Close(); err != nil {
+				return err
+			}
+			continue
+		}
 		for _, in := range s.Infos {
 			if err := copyRows(ctx, byName[in.Name], task, func(row int, data []byte) error { return w.WriteRows(in.Name, row, data) }); err != nil {
 				return err
