@@ -178,7 +178,7 @@ func (m *Model) ggufMeta(meta *gguf.Metadata, opt GGUFOptions) error {
 	if opt.Name != "" {
 		meta.Set("general.name", opt.Name)
 	}
-	common, quantized := m.commonFormat()
+	common, quantized := m.Format()
 	if opt.Mix == "" {
 		opt.Mix = common
 	}
@@ -212,8 +212,8 @@ func (m *Model) ggufMeta(meta *gguf.Metadata, opt GGUFOptions) error {
 	return m.side.toGGUF(meta, c)
 }
 
-// commonFormat returns the format of most weights, and whether any is quantized.
-func (m *Model) commonFormat() (name string, quantized bool) {
+// Format returns the format of most weights, and whether any is quantized.
+func (m *Model) Format() (name string, quantized bool) {
 	count := map[string]int{}
 	for _, w := range m.Graph.Weights {
 		if t := m.tensors[w]; w.Role == RoleMatrix {
