@@ -208,7 +208,9 @@ func TestRoundTripCorpora(t *testing.T) {
 	} {
 		for file, text := range texts {
 			if strings.HasPrefix(name, "phi-3") {
-				text = strings.ReplaceAll(text, "</s>", "") // an ordinary token here: what follows it gets a space of its own
+				for _, a := range tk.added { // what follows an ordinary added token gets a space of its own
+					text = strings.ReplaceAll(text, a.Content, "")
+				}
 			}
 			want := text
 			if name == "neox" {

@@ -164,7 +164,7 @@ func (s *spec) ggufLlama(g *GGUF) error {
 	if err != nil {
 		return err
 	}
-	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix)
+	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix, false)
 	s.defaultID(&s.named.bos, 1)
 	s.defaultID(&s.named.eos, 2)
 	s.post = templateJSON(s, or(g.AddBOS, true), or(g.AddEOS, false))
@@ -245,7 +245,7 @@ func (s *spec) ggufT5(g *GGUF) error {
 	if err != nil {
 		return err
 	}
-	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix)
+	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix, norm.RemoveExtra)
 	_, bytes := (&vocab{ids: m.index()}).byteIDs()
 	m.byteFallback = bytes == 256
 	s.post = templateJSON(s, or(g.AddBOS, false), or(g.AddEOS, true))

@@ -257,10 +257,12 @@ func (n bertNormalizer) normalize(s string) (string, error) {
 	if n.clean {
 		s = dropRunes(s, func(r rune) rune {
 			switch {
-			case r == '\t' || r == '\n' || r == '\r' || unicode.IsSpace(r):
+			case r == '\t' || r == '\n' || r == '\r':
 				return ' '
 			case r == 0 || r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co):
 				return -1
+			case unicode.IsSpace(r):
+				return ' '
 			}
 			return r
 		})

@@ -176,7 +176,7 @@ func (s *spec) fromSPM(f *spmFile) error {
 		return err
 	}
 	s.norm = raw
-	s.dec = spmDecoderJSON(f.dummyPrefix || f.removeExtra)
+	s.dec = spmDecoderJSON(f.dummyPrefix, f.removeExtra)
 	for _, n := range []struct {
 		id int32
 		to *int32
@@ -195,15 +195,6 @@ func (s *spec) fromSPM(f *spmFile) error {
 		return s.mergesFromScores(f.scores)
 	}
 	return s.unsupported("trainer_spec", fmt.Errorf("model type %d is neither unigram (1) nor BPE (2)", f.modelType))
-}
-
-// spmDecoderJSON is the decoder of the Llama family.
-func spmDecoderJSON(strip bool) json.RawMessage {
-	d := `{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"}`
-	if strip {
-		d += `,{"type":"Strip","content":" ","start":1,"stop":0}`
-	}
-	return json.RawMessage(d + "]}")
 }
 
 // unigramScores gives user-defined pieces the bonus that makes them win, as unigram_model.cc does, and leaves pieces that are not text

@@ -229,7 +229,10 @@ func (s *spec) compileModel(t *Tokenizer) (model, error) {
 			}
 		}
 		u := newUnigram(own, m.scores, m.unk, hidden)
-		u.fallback, u.single = fallback, m.sentencePiece
+		u.fallback = fallback
+		if u.single = m.sentencePiece; u.single {
+			u.unkScore = float64(float32(u.unkScore))
+		}
 		return u, nil
 	case "WordPiece":
 		return newWordPiece(own, m.prefix, m.unk, m.maxWord), nil
