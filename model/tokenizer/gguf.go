@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/parelm/pare/internal/limits"
@@ -49,6 +50,9 @@ func FromGGUF(file string, g *GGUF) (*Tokenizer, error) {
 		m.kinds[id] = kindNormal
 		if id < len(g.Types) {
 			m.kinds[id] = pieceKind(g.Types[id])
+		}
+		if m.kinds[id] == kindUserDefined && slices.Contains(endTexts, g.Tokens[id]) {
+			m.kinds[id] = kindControl
 		}
 		if _, ok := byteToken(g.Tokens[id]); m.kinds[id] == kindByte && !ok && g.Model != "gpt2" {
 			return nil, s.corrupt("tokenizer.ggml.tokens", "byte token %q does not hold two hexadecimal digits", g.Tokens[id])
@@ -115,6 +119,11 @@ func (s *spec) checkGGUF(g *GGUF) error {
 	}
 	return nil
 }
+
+// endTexts are tokens that llama.cpp takes for ends of a turn whatever their type, so that it never finds them in text.
+var endTexts = []string{"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+	"<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>",
+	"<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~["}
 
 // addGGUFTokens makes control, unknown and user-defined tokens findable in text.
 func (s *spec) addGGUFTokens(g *GGUF) error {
@@ -229,7 +238,7 @@ func (s *spec) ggufT5(g *GGUF) error {
 	s.defaultID(&s.named.unk, 2)
 	m.unk = s.named.unk
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: or(g.AddSpacePrefix, true),
-		RemoveExtra: or(g.RemoveExtraWhitespaces, false), Escape: true}
+		RemoveExtra: or(g.RemoveExtraWhitespaces, false), Escape: true, GGML: true}
 	if len(g.PrecompiledCharsmap) > 0 {
 		norm.Charsmap = base64.StdEncoding.EncodeToString(g.PrecompiledCharsmap)
 	}
@@ -246,8 +255,6 @@ func (s *spec) ggufT5(g *GGUF) error {
 		return err
 	}
 	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix, norm.RemoveExtra)
-	_, bytes := (&vocab{ids: m.index()}).byteIDs()
-	m.byteFallback = bytes == 256
 	s.post = templateJSON(s, or(g.AddBOS, false), or(g.AddEOS, true))
 	return nil
 }

@@ -142,7 +142,7 @@ func (f *spmFile) parsePiece(data []byte) error {
 func (s *spec) fromSPM(f *spmFile) error {
 	m := &s.model
 	m.pieces, m.kinds, m.byteFallback, m.sentencePiece = f.pieces, f.kinds, f.byteFallback, true
-	m.unk, m.fuseUnk = -1, true
+	m.unk, m.fuseUnk, m.rawScores = -1, true, f.scores
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: f.dummyPrefix, RemoveExtra: f.removeExtra, Escape: true, Suffix: f.spaceSuffix}
 	if len(f.charsmap) > 0 {
 		norm.Charsmap = base64.StdEncoding.EncodeToString(f.charsmap)
@@ -284,4 +284,12 @@ func (s *spec) mergesFromScores(scores []float64) error {
 		}
 	}
 	return nil
+}
+
+// plainSentencePiece reports whether the normalizer is SentencePiece's and does no more than to write spaces.
+func (s *spec) plainSentencePiece() (f sentencePieceJSON, plain bool) {
+	if isNull(s.norm) || json.Unmarshal(s.norm, &f) != nil {
+		return f, false
+	}
+	return f, f.Type == "SentencePiece" && f.Charsmap == "" && !f.RemoveExtra && !f.Suffix && f.Escape && len(f.Keep) == 0
 }

@@ -31,6 +31,7 @@ type modelSpec struct {
 	pieces        []string // by id; "" is a hole
 	merges        []mergeSpec
 	scores        []float64 // Unigram: by id
+	rawScores     []float64 // from a SentencePiece model: as its file has them
 	unk           int32     // -1: none
 	byteFallback  bool
 	fuseUnk       bool
