@@ -108,6 +108,9 @@ func (d demand) check(g *Gate, m, base *report.Model) Check {
 	if !ok {
 		return d.failed(g, fmt.Sprintf("%s of the baseline %s was not measured", d.metric, g.Baseline))
 	}
+	if b == 0 {
+		return d.failed(g, fmt.Sprintf("%s of the baseline %s is 0, which nothing can be a share of", d.metric, g.Baseline))
+	}
 	c.Value = (x - b) / b
 	if !less {
 		c.Value = -c.Value
@@ -146,7 +149,7 @@ func metricName(metric string) string {
 func show(metric string, x float64) string {
 	switch metric {
 	case "size", "memory":
-		return Bytes(int64(x))
+		return report.Bytes(int64(x))
 	case "decode", "prefill":
 		return fmt.Sprintf("%.4g tokens/s", x)
 	case "top1_agreement":

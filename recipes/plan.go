@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model/tensor"
@@ -276,7 +277,7 @@ func (p *Plan) leftovers() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s holds %s of an unfinished stage with other settings; delete it if you do not want to go on with that",
-			filepath.Join(p.Out, name), Bytes(left[name])))
+			filepath.Join(p.Out, name), report.Bytes(left[name])))
 	}
 	return nil
 }

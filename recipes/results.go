@@ -82,7 +82,7 @@ func (r *run) gather() (*report.Report, error) {
 		}
 		rep.Stages = append(rep.Stages, line)
 		if !kinds[s.Kind].Measures {
-			rep.Add(report.Facts{Models: []report.Model{{Name: s.Name, Stage: s.Kind, Path: a.Path, Digest: a.Digest(), Bytes: a.Bytes()}}})
+			rep.Add(report.Facts{Models: []report.Model{{Name: s.Name, Stage: s.Kind, From: s.From, Path: a.Path, Digest: a.Digest(), Bytes: a.Bytes()}}})
 			if rep.Baseline == "" {
 				rep.Baseline = s.Name
 			}

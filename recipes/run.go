@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/internal/version"
@@ -211,7 +212,7 @@ func (r *run) stage(ctx context.Context, s *PlanStage) error {
 		if a, err = r.make(ctx, s); err != nil {
 			return err
 		}
-		r.p.o.note("%s: %s in %s, %s", s.Name, Bytes(a.Bytes()), time.Duration(a.Manifest.Seconds*float64(time.Second)).Round(10*time.Millisecond), a.Path)
+		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), time.Duration(a.Manifest.Seconds*float64(time.Second)).Round(10*time.Millisecond), a.Path)
 	}
 	event := map[bool]string{true: "reuse", false: "done"}[reused]
 	if err := r.s.Log(store.Event{Event: event, Stage: s.Name, Key: s.Key, Digest: a.Digest(), Seconds: a.Manifest.Seconds}); err != nil {

@@ -2,11 +2,11 @@ package recipes
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model/tensor"
 )
@@ -22,7 +22,7 @@ func (p *Plan) fits() error {
 	}
 	var errs []error
 	if free, err := fsx.FreeBytes(dir); err == nil && p.Disk > free {
-		errs = append(errs, tensor.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", Bytes(p.Disk), Bytes(free)))
+		errs = append(errs, tensor.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", report.Bytes(p.Disk), report.Bytes(free)))
 	} else if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		errs = append(errs, err)
 	}
@@ -32,21 +32,8 @@ func (p *Plan) fits() error {
 	}
 	for _, s := range p.Stages {
 		if limit > 0 && s.PeakMemory > limit {
-			errs = append(errs, s.step.settings.Errorf(tensor.ErrTooLarge, "needs %s of memory, %s %s", Bytes(s.PeakMemory), Bytes(limit), whose))
+			errs = append(errs, s.step.settings.Errorf(tensor.ErrTooLarge, "needs %s of memory, %s %s", report.Bytes(s.PeakMemory), report.Bytes(limit), whose))
 		}
 	}
 	return strict.Join(errs...)
-}
-
-// Bytes formats a size for people: 1.23 GB, powers of 1000.
-func Bytes(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	x, unit := float64(n)/1000, 0
-	for x >= 999.5 && unit < 4 {
-		x /= 1000
-		unit++
-	}
-	return fmt.Sprintf("%.3g %cB", x, "kMGTP"[unit])
 }

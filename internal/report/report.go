@@ -58,6 +58,7 @@ type Machine struct {
 type Model struct {
 	Name          string          `json:"name"`
 	Stage         string          `json:"stage,omitempty"`  // kind of the stage that made it; empty for the recipe's own
+	From          string          `json:"from,omitempty"`   // the model it was made of
 	Format        string          `json:"format,omitempty"` // of its weights, as users name it: bf16, Q4_K_M, W4A16
 	Path          string          `json:"path,omitempty"`
 	Digest        string          `json:"digest,omitempty"`
@@ -172,6 +173,7 @@ func (m *Model) Merge(o Model) {
 		}
 	}
 	set(&m.Stage, o.Stage)
+	set(&m.From, o.From)
 	set(&m.Format, o.Format)
 	set(&m.Path, o.Path)
 	set(&m.Digest, o.Digest)
