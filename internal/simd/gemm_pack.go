@@ -51,15 +51,12 @@ func packA(dst []float32, rows int, a operand, i, n, l, kn int) {
 	src := a.v[a.at(i, l):]
 	_ = src[(kn-1)*a.ld+n-1]
 	_ = dst[kn*rows+panel-1]
-	switch impl {
-	case avx512:
-		packNarrowAVX512(&dst[0], &src[0], 4*a.ld, kn, n)
-	case avx2:
-		packNarrowAVX2(&dst[0], &src[0], 4*a.ld, kn, n)
-	default:
-		for s := range kn {
-			copy(dst[s*rows:s*rows+rows], src[s*a.ld:s*a.ld+n])
-			clear(dst[s*rows+n : (s+1)*rows])
-		}
+	if impl != generic {
+		packNarrowVector(&dst[0], &src[0], 4*a.ld, kn, n)
+		return
+	}
+	for s := range kn {
+		copy(dst[s*rows:s*rows+rows], src[s*a.ld:s*a.ld+n])
+		clear(dst[s*rows+n : (s+1)*rows])
 	}
 }

@@ -83,3 +83,11 @@ func gemmTile(rows, panels int, c *float32, ldc int, a *float32, ars, acs int, b
 		panic(noKernels)
 	}
 }
+
+func packNarrowVector(dst *float32, src *float32, stride int, k int, n int) {
+	if impl == avx512 {
+		packNarrowAVX512(dst, src, stride, k, n)
+		return
+	}
+	packNarrowAVX2(dst, src, stride, k, n)
+}

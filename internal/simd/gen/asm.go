@@ -185,6 +185,34 @@ func (g *fn) signature() string {
 	return s
 }
 
+// choosers returns a Go function for each kernel that exists in both widths, named without the width: it calls the one
+// for the implementation in use, which is not the generic one.
+func (f *file) choosers() string {
+	var b strings.Builder
+	for _, g := range f.funcs {
+		base, ok := strings.CutSuffix(g.name, avx2.name)
+		if !ok || strings.HasPrefix(base, "gemm") { // those have a table of their own
+			continue
+		}
+		var names []string
+		for _, p := range g.params {
+			names = append(names, p.name)
+		}
+		call := fmt.Sprintf("(%s)", strings.Join(names, ", "))
+		ret := ""
+		if g.result != nil {
+			ret = "return "
+		}
+		sig := strings.Replace(g.signature(), g.name, base+"Vector", 1)
+		fmt.Fprintf(&b, "\n%s {\n\tif impl == avx512 {\n\t\t%s%sAVX512%s\n", sig, ret, base, call)
+		if ret == "" {
+			fmt.Fprintf(&b, "\t\treturn\n")
+		}
+		fmt.Fprintf(&b, "\t}\n\t%s%sAVX2%s\n}\n", ret, base, call)
+	}
+	return b.String()
+}
+
 // others returns the file for builds without these kernels: the names exist, so that the code that chooses is the same
 // everywhere, and are never reached, because there the implementation is the generic one.
 func (f *file) others() string {
