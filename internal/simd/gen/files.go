@@ -2,5 +2,5 @@ package gen
 
 // files lists what is generated.
 func files() []*file {
-	return []*file{gemmFile(), floatFile(), peakFile()}
+	return []*file{gemmFile(), floatFile(), convertFile(), peakFile()}
 }
