@@ -298,19 +298,12 @@ func (g *gemm) one(i int, c, a, b []float32) {
 // leading returns the distance between the runs of a matrix of rows x cols, and whether the runs are its columns.
 func leading(row, col, rows, cols int) (ld int, columns bool) {
 	switch {
-	case col == 1 && (row >= cols || rows == 1):
-		if rows == 1 {
-			return cols, false
-		}
+	case cols == 1 && rows > 1: // one value a row
 		return row, false
-	case row == 1 && (col >= rows || cols == 1):
-		if cols == 1 {
-			return rows, true
-		}
-		return col, true
-	case rows == 1: // one row with gaps is one column per value
-		return col, true
-	default:
+	case (col == 1 || cols == 1) && rows == 1:
+		return cols, false
+	case col == 1 && row >= cols:
 		return row, false
 	}
+	return col, true
 }
