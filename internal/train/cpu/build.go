@@ -59,10 +59,20 @@ func (p *Program) Convert(x *Node, d DType) *Node {
 	return p.add(&Node{op: opConvert, shape: x.shape.with(d), in: []*Node{x}})
 }
 
-// Bitcast reads the bits as a type of the same size.
+// Bitcast reads the bits, little-endian, as another type. Where the sizes differ the last dimension makes up for it: values
+// are cut into a new dimension, or those of the last dimension become one.
 func (p *Program) Bitcast(x *Node, d DType) *Node {
-	check(d.Size() == x.shape.DType.Size() && d != Bool && x.shape.DType != Bool, "bits of %s as %s", x.shape.DType, d)
-	return p.add(&Node{op: opBitcast, shape: x.shape.with(d), in: []*Node{x}})
+	from, to := x.shape.DType.Size(), d.Size()
+	dims := append([]int{}, x.shape.Dims...)
+	if from > to {
+		dims = append(dims, from/to)
+	} else if from < to {
+		last := len(dims) - 1
+		check(last >= 0 && dims[last] == to/from, "bits of %s as %s", x.shape, d)
+		dims = dims[:last]
+	}
+	check(d != Bool && x.shape.DType != Bool, "bits of %s as %s", x.shape, d)
+	return p.add(&Node{op: opBitcast, shape: MakeShape(d, dims...), in: []*Node{x}})
 }
 
 // Reshape gives the values, in the same order, other dimensions.

@@ -119,14 +119,25 @@ func convertTo[D, S integer | float](dst []D, src []S) {
 	}
 }
 
-// bitcastData copies the bits of values to a type of the same size.
+// bitcastData copies the bits of values to a type that may have another size.
 func bitcastData(dst, src any) {
-	size := 0
-	d, n, _ := sliceInfo(src)
-	size = d.Size()
+	from, n, _ := sliceInfo(src)
+	to, _, _ := sliceInfo(dst)
+	fs, ts := from.Size(), to.Size()
 	for i := range n {
 		b := bitsOf(src, i)
-		setBits(dst, i, b, size)
+		switch {
+		case fs >= ts:
+			for k := range fs / ts {
+				setBits(dst, i*fs/ts+k, b>>(8*ts*k), ts)
+			}
+		default:
+			k := ts / fs
+			if i%k == 0 {
+				setBits(dst, i/k, 0, ts)
+			}
+			setBits(dst, i/k, bitsOf(dst, i/k)|b<<(8*fs*(i%k)), ts)
+		}
 	}
 }
 

@@ -226,3 +226,6 @@ func (p *Program) fold(n *Node) *Node {
 	}
 	return p.Const(evalNode(n, in)[0])
 }
+
+// Params returns the shapes of the inputs.
+func (p *Program) Params() []Shape { return shapesOf(p.params) }
