@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/tensor"
@@ -133,11 +134,14 @@ func readVocab(meta *gguf.Metadata) (*tokenizer.GGUF, error) {
 func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
 	if s.meta != nil {
 		for k, v := range s.meta.All() {
-			if strings.HasPrefix(k, "tokenizer.") {
+			if strings.HasPrefix(k, "tokenizer.") || strings.HasPrefix(k, keptFile) {
 				meta.Set(k, v)
 			}
 		}
 		return nil
+	}
+	if err := s.keep(meta); err != nil {
+		return err
 	}
 	if s.dir == "" || !s.hasTokenizer() {
 		meta.Set(vocabPrefix+"model", "no_vocab")
@@ -159,6 +163,54 @@ func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
 		return err
 	}
 	return writeVocab(meta, g, c.Vocab)
+}
+
+// keptFile is the prefix of metadata keys under which pare's own GGUF files keep small side files byte for byte.
+const keptFile = "pare.file."
+
+// keep stores the side files that the vocabulary does not bring back.
+func (s *Side) keep(meta *gguf.Metadata) error {
+	for _, n := range s.names {
+		switch n {
+		case "generation_config.json", "tokenizer_config.json", "special_tokens_map.json":
+			data, err := s.read(n)
+			if err != nil {
+				return err
+			}
+			if len(data) < 1<<20 && utf8.Valid(data) {
+				meta.Set(keptFile+n, string(data))
+			}
+		}
+	}
+	return nil
+}
+
+// fromGGUF makes the side files of a Hugging Face directory: those that were kept, and the tokenizer's.
+func (s *Side) fromGGUF() (map[string][]byte, error) {
+	made := map[string][]byte{}
+	if m, err := s.meta.String(vocabPrefix + "model"); err == nil && m != "no_vocab" {
+		t, err := s.tokenizer()
+		if err != nil {
+			return nil, err
+		}
+		files, err := t.Files()
+		if err != nil {
+			return nil, err
+		}
+		for name, data := range files {
+			made[name] = data
+		}
+	}
+	for k := range s.meta.All() {
+		if name, ok := strings.CutPrefix(k, keptFile); ok && isSide(name) {
+			text, err := s.meta.String(k)
+			if err != nil {
+				return nil, err
+			}
+			made[name] = []byte(text)
+		}
+	}
+	return made, nil
 }
 
 func (s *Side) hasTokenizer() bool {

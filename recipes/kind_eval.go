@@ -42,8 +42,9 @@ type evalStage struct {
 	Stride int `yaml:"stride" min:"0"`
 	// Limit bounds the questions of each file; 0 means all.
 	Limit int `yaml:"limit" min:"0"`
-	// BenchPrompt and BenchGenerate are the tokens that the speed is measured over.
-	BenchPrompt   int `yaml:"bench_prompt" min:"1" max:"65536"`
+	// BenchPrompt is the length of the prompt that the speed of reading is measured with.
+	BenchPrompt int `yaml:"bench_prompt" min:"1" max:"65536"`
+	// BenchGenerate is how many tokens the speed of writing is measured over.
 	BenchGenerate int `yaml:"bench_generate" min:"1" max:"65536"`
 }
 
