@@ -228,7 +228,9 @@ func copyRows(ctx context.Context, t *tensor.Tensor, task progress.Task, write f
 		if err == nil {
 			buf := make([]byte, (hi-lo)*rb)
 			if err = t.Src.ReadRows(buf, lo, hi); err == nil {
-				err = write(lo, buf)
+				if err = t.CheckRaw(lo, buf); err == nil {
+					err = write(lo, buf)
+				}
 			}
 			task.Add(int64(len(buf)))
 		}

@@ -87,6 +87,9 @@ func (e *Engine) load(w *model.Weight) error {
 	t := e.Model.Tensor(w)
 	if w.Role == model.RoleVector {
 		v, err := t.Float32()
+		if err == nil {
+			err = t.CheckFinite()
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
 		}

@@ -22,11 +22,18 @@ type matrix interface {
 
 // newMatrix reads a tensor. Stacked experts become one matrix of experts x rows.
 func newMatrix(t *tensor.Tensor) (matrix, error) {
-	if t.Codec.Name() == "f32" {
-		v, err := t.Float32()
-		return &dense{v, t.Rows(), t.Cols()}, err
-	}
 	data, err := t.ReadRaw(0, t.Rows())
+	if err == nil {
+		err = t.CheckRaw(0, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.Codec.Name() == "f32" {
+		v := make([]float32, t.Len())
+		t.Codec.Decode(v, data)
+		return &dense{v, t.Rows(), t.Cols()}, nil
+	}
 	return &coded{data, t.Codec, t.Rows(), t.Cols(), t.RowBytes()}, err
 }
 
