@@ -33,6 +33,7 @@ type Outcome struct {
 	Artifacts []Artifact `json:"artifacts"`
 	Report    Files      `json:"report"`
 	Gate      *Verdict   `json:"gate,omitempty"`
+	Headline  string     `json:"headline,omitempty"` // what became of the model, in a sentence
 	Warnings  []string   `json:"warnings,omitempty"`
 }
 
@@ -212,7 +213,7 @@ func (r *run) stage(ctx context.Context, s *PlanStage) error {
 		if a, err = r.make(ctx, s); err != nil {
 			return err
 		}
-		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), time.Duration(a.Manifest.Seconds*float64(time.Second)).Round(10*time.Millisecond), a.Path)
+		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), report.Duration(a.Manifest.Seconds), a.Path)
 	}
 	event := map[bool]string{true: "reuse", false: "done"}[reused]
 	if err := r.s.Log(store.Event{Event: event, Stage: s.Name, Key: s.Key, Digest: a.Digest(), Seconds: a.Manifest.Seconds}); err != nil {

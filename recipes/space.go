@@ -22,7 +22,7 @@ func (p *Plan) fits() error {
 	}
 	var errs []error
 	if free, err := fsx.FreeBytes(dir); err == nil && p.Disk > free {
-		errs = append(errs, tensor.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", report.Bytes(p.Disk), report.Bytes(free)))
+		errs = append(errs, strict.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", report.Bytes(p.Disk), report.Bytes(free)))
 	} else if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		errs = append(errs, err)
 	}
