@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/peak"
+	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
@@ -248,15 +250,15 @@ func (r *run) make(ctx context.Context, s *PlanStage) (*store.Artifact, error) {
 	j := &Job{Name: s.Name, In: s.in, Refs: maps.Clone(s.refs), Seed: r.p.r.Seed, dir: dir}
 	j.scratch = func() (*store.Scratch, error) { return r.s.Scratch(s.Name, s.Key) }
 	j.note = func(line string) { r.p.o.note("%s: %s", s.Name, line) }
-	resetPeak()
+	peak.Reset()
 	began := time.Now()
-	if err := work(ctx, s.step.Settings, j); err != nil {
+	if err := work(progress.With(ctx, prefixed{ctx, s.Name}), s.step.Settings, j); err != nil {
 		return nil, s.explain(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r.peaks[s.Name] = peakMemory()
+	r.peaks[s.Name] = peak.Bytes()
 	a, err := dir.Commit(store.Manifest{
 		Pare: version.String(), Name: s.Name, Key: s.Key, Stage: s.Kind, Settings: s.settings, Seed: s.seed,
 		Inputs: s.inputs, Lineage: r.lineage(s), Started: began, Seconds: time.Since(began).Seconds(),
@@ -276,6 +278,17 @@ func (s *PlanStage) explain(err error) error {
 		return s.step.settings.At(err)
 	}
 	return err
+}
+
+// prefixed is a progress sink that puts the stage's name before that of its tasks.
+type prefixed struct {
+	ctx  context.Context // with the sink of the user
+	name string
+}
+
+// Start implements progress.Sink.
+func (p prefixed) Start(name, unit string, total int64) progress.Task {
+	return progress.Start(p.ctx, p.name+": "+name, unit, total)
 }
 
 // work runs a stage, whose panics are its own failure and not that of the whole process.

@@ -28,7 +28,7 @@ func (p *Plan) fits() error {
 	}
 	limit, whose := p.o.Memory, "--memory allows"
 	if limit == 0 {
-		limit, whose = AvailableMemory(), "are available (--memory SIZE overrides this)"
+		limit, whose = availableMemory(), "are available (--memory SIZE overrides this)"
 	}
 	for _, s := range p.Stages {
 		if limit > 0 && s.PeakMemory > limit {

@@ -202,6 +202,8 @@ func (r *Report) stageTable() Table {
 // Duration formats seconds for people: 0.42 s, 12.3 s, 2 min 11 s, 3 h 20 min.
 func Duration(s float64) string {
 	switch {
+	case s < 0.1:
+		return figure(1000*s, 2) + " ms"
 	case s < 59.95:
 		return figure(s, 3) + " s"
 	case s < 3600:
