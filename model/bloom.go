@@ -40,7 +40,7 @@ var bloom = register(&Family{
 		{Site: "embed", Name: "transformer.word_embeddings"},
 		{Site: "embed_norm", Name: "transformer.word_embeddings_layernorm"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.input_layernorm"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Grouped: true, Name: "transformer.h.#.self_attention.query_key_value"},
+		{Parts: qkvSites, Grouped: true, Name: "transformer.h.#.self_attention.query_key_value"},
 		{Site: "layers.#.attn.o", Name: "transformer.h.#.self_attention.dense"},
 		{Site: "layers.#.mlp.norm", Name: "transformer.h.#.post_attention_layernorm"},
 		{Site: "layers.#.mlp.up", Name: "transformer.h.#.mlp.dense_h_to_4h"},
@@ -49,7 +49,7 @@ var bloom = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
 	},
 	Prefix: "transformer.",
 })

@@ -24,4 +24,14 @@ var cohere = register(&Family{
 	},
 	Draw: drawParallel,
 	HF:   llamaHF,
+	FromGGUF: func(r *ggufReader, o *object) {
+		if v, ok := r.real("logit_scale"); ok {
+			o.set("logit_scale", v)
+		}
+		o.set("use_qk_norm", r.has("blk.0.attn_q_norm.weight"))
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		put("logit_scale", c.LogitScale)
+		put("rope.scaling.type", "none")
+	},
 })

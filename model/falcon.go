@@ -58,7 +58,7 @@ var falcon = register(&Family{
 	HF: []Stored{
 		{Site: "embed", Name: "transformer.word_embeddings"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.input_layernorm"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Grouped: true, Name: "transformer.h.#.self_attention.query_key_value"},
+		{Parts: qkvSites, Grouped: true, Name: "transformer.h.#.self_attention.query_key_value"},
 		{Site: "layers.#.attn.o", Name: "transformer.h.#.self_attention.dense"},
 		{Site: "layers.#.mlp.norm", Name: "transformer.h.#.post_attention_layernorm"},
 		{Site: "layers.#.attn.norm_parallel", Name: "transformer.h.#.ln_attn"},
@@ -69,11 +69,23 @@ var falcon = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
 		{Site: "layers.#.attn.norm_parallel", Name: "blk.#.attn_norm_2"},
 		{Site: "layers.#.mlp.norm_parallel", Name: "blk.#.attn_norm"},
 	},
 	Prefix: "transformer.",
+	FromGGUF: func(r *ggufReader, o *object) {
+		kv, _ := r.num("attention.head_count_kv")
+		two := r.has("blk.0.attn_norm_2.weight")
+		o.set("bias", r.has("blk.0.attn_qkv.bias"))
+		o.set("parallel_attn", true)
+		o.set("multi_query", true)
+		if two || kv > 1 {
+			o.set("new_decoder_architecture", true)
+			o.set("num_ln_in_parallel_attn", map[bool]int{true: 2, false: 1}[two])
+		}
+	},
+	ToGGUF: func(_ *Config, put func(string, any)) { put("tensor_data_layout", "jploski") },
 })
 
 // alibiTimes returns how often the bias is added. Once is right, and what the published Falcon-RW models were trained

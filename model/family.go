@@ -25,18 +25,10 @@ type Family struct {
 	Ignore   []string // endings of HF tensors that carry nothing
 	// PermuteQK says that GGUF keeps the rows of q and k in the order of interleaved rotation.
 	PermuteQK bool
-	// FromGGUF adds to a config.json made from GGUF metadata what standardGGUFKeys does not know.
-	FromGGUF func(m Meta, o *object)
-	// ToGGUF adds metadata that standardGGUFKeys does not know.
-	ToGGUF func(c *Config, set func(key string, value any))
-}
-
-// Meta is read access to GGUF metadata. Keys are given without the architecture prefix.
-type Meta interface {
-	Int(key string) (int, bool)
-	Float(key string) (float64, bool)
-	Bool(key string) (bool, bool)
-	Has(tensor string) bool // a tensor of that full name exists
+	// FromGGUF adds to a config.json made from GGUF metadata what the standard keys do not say.
+	FromGGUF func(r *ggufReader, o *object)
+	// ToGGUF adds metadata that the standard keys do not say. Keys have no architecture prefix.
+	ToGGUF func(c *Config, put func(key string, value any))
 }
 
 // standardKeys are the config.json keys of most families.
@@ -44,6 +36,7 @@ var standardKeys = map[string]string{
 	"vocab": "vocab_size", "hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
 	"kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size",
 	"context": "max_position_embeddings", "eps": "rms_norm_eps", "act": "hidden_act", "theta": "rope_theta",
+	"experts": "num_experts", "experts_used": "num_experts_per_tok", "expert_ffn": "moe_intermediate_size",
 }
 
 func (f *Family) key(name string) string {

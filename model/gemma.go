@@ -45,6 +45,7 @@ var gemma2 = register(&Family{
 	Draw:     drawGemma2,
 	HF:       gemma2HF,
 	GGUFDiff: gemmaGGUF,
+	FromGGUF: func(r *ggufReader, o *object) { gemmaFromGGUF(r, o, 46) },
 })
 
 var gemma3 = register(&Family{
@@ -72,7 +73,40 @@ var gemma3 = register(&Family{
 	Draw:     drawGemma2,
 	HF:       gemma2HF,
 	GGUFDiff: gemmaGGUF,
+	FromGGUF: func(r *ggufReader, o *object) {
+		gemmaFromGGUF(r, o, 62)
+		if v, ok := r.real("rope.freq_base_swa"); ok {
+			o.set("rope_local_base_freq", v)
+		}
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		for i := range c.Layers {
+			if l := &c.Layers[i]; l.Window > 0 {
+				put("rope.freq_base_swa", l.Rope.Theta)
+				break
+			}
+		}
+	},
 })
+
+// gemmaFromGGUF reads windows and caps. GGUF does not hold the scale of the scores: it follows from the head dimension, or
+// in the 27B models, known by their number of layers, from hidden size and heads.
+func gemmaFromGGUF(r *ggufReader, o *object, layersOf27B int) {
+	windowFromGGUF(r, o)
+	head, _ := r.num("attention.key_length")
+	o.set("query_pre_attn_scalar", head)
+	if n, _ := r.num("block_count"); n == layersOf27B {
+		hidden, _ := r.num("embedding_length")
+		heads, _ := r.num("attention.head_count")
+		o.set("query_pre_attn_scalar", hidden/max(heads, 1))
+	}
+	for key, from := range map[string]string{"attn_logit_softcapping": "attn_logit_softcapping", "final_logit_softcapping": "final_logit_softcapping"} {
+		o.set(key, nil)
+		if v, ok := r.real(from); ok {
+			o.set(key, v)
+		}
+	}
+}
 
 func readGemma(c *Config, o *object) {
 	c.Norm.PlusOne = true

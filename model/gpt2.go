@@ -40,7 +40,7 @@ var gpt2 = register(&Family{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "transformer.h.#.attn.c_attn", Transposed: true},
+		{Parts: qkvSites, Name: "transformer.h.#.attn.c_attn", Transposed: true},
 		{Site: "layers.#.attn.o", Name: "transformer.h.#.attn.c_proj", Transposed: true},
 		{Site: "layers.#.mlp.norm", Name: "transformer.h.#.ln_2"},
 		{Site: "layers.#.mlp.up", Name: "transformer.h.#.mlp.c_fc", Transposed: true},
@@ -49,7 +49,7 @@ var gpt2 = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
 	},
 	Prefix: "transformer.",
 	Ignore: []string{".attn.bias", ".attn.masked_bias"},

@@ -20,7 +20,7 @@ var gptBigCode = register(&Family{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Grouped: true, Name: "transformer.h.#.attn.c_attn"},
+		{Parts: qkvSites, Grouped: true, Name: "transformer.h.#.attn.c_attn"},
 		{Site: "layers.#.attn.o", Name: "transformer.h.#.attn.c_proj"},
 		{Site: "layers.#.mlp.norm", Name: "transformer.h.#.ln_2"},
 		{Site: "layers.#.mlp.up", Name: "transformer.h.#.mlp.c_fc"},
@@ -29,6 +29,10 @@ var gptBigCode = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	GGUFDiff: gpt2.GGUFDiff,
-	Prefix:   "transformer.",
-	Ignore:   []string{".attn.bias", ".attn.masked_bias"},
+	FromGGUF: func(r *ggufReader, o *object) {
+		kv, _ := r.num("attention.head_count_kv")
+		o.set("multi_query", kv == 1)
+	},
+	Prefix: "transformer.",
+	Ignore: []string{".attn.bias", ".attn.masked_bias"},
 })

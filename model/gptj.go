@@ -38,4 +38,9 @@ var gptJ = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	Ignore: []string{".attn.bias", ".attn.masked_bias"},
+	FromGGUF: func(r *ggufReader, o *object) {
+		if n, ok := r.num("rope.dimension_count"); ok {
+			o.set("rotary_dim", n)
+		}
+	},
 })

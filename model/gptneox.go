@@ -40,7 +40,7 @@ var gptNeoX = register(&Family{
 	HF: []Stored{
 		{Site: "embed", Name: "gpt_neox.embed_in"},
 		{Site: "layers.#.attn.norm", Name: "gpt_neox.layers.#.input_layernorm"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Grouped: true, Name: "gpt_neox.layers.#.attention.query_key_value"},
+		{Parts: qkvSites, Grouped: true, Name: "gpt_neox.layers.#.attention.query_key_value"},
 		{Site: "layers.#.attn.o", Name: "gpt_neox.layers.#.attention.dense"},
 		{Site: "layers.#.mlp.norm", Name: "gpt_neox.layers.#.post_attention_layernorm"},
 		{Site: "layers.#.mlp.up", Name: "gpt_neox.layers.#.mlp.dense_h_to_4h"},
@@ -49,7 +49,13 @@ var gptNeoX = register(&Family{
 		{Site: "head", Name: "embed_out"},
 	},
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
 	},
+	FromGGUF: func(r *ggufReader, o *object) {
+		r.partialRotary(o, "rotary_pct")
+		o.set("use_parallel_residual", r.flag("use_parallel_residual"))
+		o.set("attention_bias", r.has("blk.0.attn_qkv.bias"))
+	},
+	ToGGUF: func(c *Config, put func(string, any)) { put("use_parallel_residual", c.Layers[0].Parallel) },
 	Ignore: []string{".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"},
 })

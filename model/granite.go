@@ -18,4 +18,21 @@ var granite = register(&Family{
 	Draw:      drawLlama,
 	HF:        llamaHF,
 	PermuteQK: true,
+	FromGGUF: func(r *ggufReader, o *object) {
+		llama.FromGGUF(r, o)
+		for key, from := range graniteGGUF {
+			if v, ok := r.real(from); ok {
+				o.set(key, v)
+			}
+		}
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		for key, to := range graniteGGUF {
+			put(to, c.hf.real(key))
+		}
+	},
 })
+
+// graniteGGUF are the multipliers' GGUF keys.
+var graniteGGUF = map[string]string{"attention_multiplier": "attention.scale", "embedding_multiplier": "embedding_scale",
+	"residual_multiplier": "residual_scale", "logits_scaling": "logit_scale"}

@@ -33,18 +33,39 @@ func openHF(dir string) (*Model, error) {
 	}
 	m := &Model{Config: c, Graph: Draw(c), Path: dir, Warnings: c.hf.warnings, side: side}
 	m.close = append(m.close, files)
-	lookup := func(name string) (*tensor.Tensor, bool) {
-		if t, ok := files.Tensor(name); ok {
-			return t, true
-		}
-		if short, ok := strings.CutPrefix(name, c.Family.Prefix); ok {
-			return files.Tensor(short)
-		}
-		return nil, false
-	}
-	if err := m.assemble(hfSlots(m.Graph, c.Family), lookup); err != nil {
+	if err := m.bindHF(files); err != nil {
 		files.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// bindHF finds the weights among the tensors of a checkpoint, packed ones included.
+func (m *Model) bindHF(files *safetensors.File) error {
+	f := m.Config.Family
+	lookup := func(name string) (*tensor.Tensor, bool) {
+		if t, ok := files.Tensor(name); ok {
+			return t, true
+		}
+		if short, ok := strings.CutPrefix(name, f.Prefix); ok {
+			return files.Tensor(short)
+		}
+		return nil, false
+	}
+	u, err := m.Config.hf.packing(lookup)
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = m.assemble(hfSlots(m.Graph, f), func(name string) (*tensor.Tensor, bool) {
+		t, ok := lookup(name)
+		if !ok && u != nil && failed == nil {
+			t, ok, failed = u.open(name)
+		}
+		return t, ok
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
 }

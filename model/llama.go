@@ -20,9 +20,9 @@ var llama = register(&Family{
 	HF:        llamaHF,
 	Ignore:    []string{".rotary_emb.inv_freq"},
 	PermuteQK: true,
-	FromGGUF: func(m Meta, o *object) {
-		o.set("attention_bias", m.Has("blk.0.attn_q.bias"))
-		o.set("mlp_bias", m.Has("blk.0.ffn_up.bias"))
+	FromGGUF: func(r *ggufReader, o *object) {
+		o.set("attention_bias", r.has("blk.0.attn_q.bias"))
+		o.set("mlp_bias", r.has("blk.0.ffn_up.bias"))
 	},
 })
 

@@ -54,7 +54,24 @@ var mamba = register(&Family{
 		{Site: "layers.#.ssm.d", Name: "blk.#.ssm_d", Raw: true},
 		{Site: "layers.#.ssm.out", Name: "blk.#.ssm_out"},
 	},
+	FromGGUF: func(r *ggufReader, o *object) {
+		for key, from := range mambaGGUF {
+			if n, ok := r.num(from); ok {
+				o.set(key, n)
+			}
+		}
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		s := c.Layers[0].SSM
+		for key, n := range map[string]int{"conv_kernel": s.Taps, "intermediate_size": s.Inner, "state_size": s.State, "time_step_rank": s.Rank} {
+			put(mambaGGUF[key], n)
+		}
+		put("ssm.dt_b_c_rms", false)
+	},
 })
+
+var mambaGGUF = map[string]string{"conv_kernel": "ssm.conv_kernel", "intermediate_size": "ssm.inner_size",
+	"state_size": "ssm.state_size", "time_step_rank": "ssm.time_step_rank"}
 
 // SSM is the shape of a selective state space layer.
 type SSM struct {

@@ -16,4 +16,13 @@ var mistral = register(&Family{
 	Draw:      drawLlama,
 	HF:        llamaHF,
 	PermuteQK: true,
+	FromGGUF:  windowFromGGUF,
 })
+
+// windowFromGGUF reads the sliding window; without one there is none, whatever the class assumes.
+func windowFromGGUF(r *ggufReader, o *object) {
+	o.set("sliding_window", nil)
+	if w, ok := r.num("attention.sliding_window"); ok && w > 0 {
+		o.set("sliding_window", w)
+	}
+}

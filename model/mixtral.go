@@ -15,6 +15,7 @@ var mixtral = register(&Family{
 		experts, top := o.num("num_local_experts"), o.num("num_experts_per_tok")
 		c.each(func(_ int, l *Layer) { l.Experts, l.Route = experts, Route{TopK: top, Normalize: true} })
 	},
+	Keys: map[string]string{"experts": "num_local_experts", "expert_ffn": ""},
 	Draw: drawLlama,
 	HF: override(llamaHF, []Stored{
 		{Site: "layers.#.mlp.router", Name: "model.layers.#.block_sparse_moe.gate"},
@@ -23,4 +24,5 @@ var mixtral = register(&Family{
 		{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.block_sparse_moe.experts.@.w2"},
 	}),
 	PermuteQK: true,
+	FromGGUF:  windowFromGGUF,
 })

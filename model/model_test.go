@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/parelm/pare/internal/reference"
 	"github.com/parelm/pare/internal/tiny"
 	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/safetensors"
 	"github.com/parelm/pare/model/tensor"
 )
@@ -72,7 +74,12 @@ func TestFamilies(t *testing.T) {
 				}
 				defer back.Close()
 				sameModel(t, back, m)
+				size, err := m.Outline(m.Config).SizeHF(context.Background())
+				if err != nil || size != dirBytes(t, path) {
+					t.Errorf("planned %d bytes (%v), wrote %d", size, err, dirBytes(t, path))
+				}
 			})
+			t.Run("gguf round trip", func(t *testing.T) { testGGUF(t, m) })
 			t.Run("folds", func(t *testing.T) { testFolds(t, m) })
 			t.Run("axes", func(t *testing.T) { testAxes(t, m) })
 			t.Run("layers", func(t *testing.T) { testLayers(t, m) })
@@ -271,4 +278,128 @@ func compareFiles(t *testing.T, want, got string) {
 			t.Errorf("%s: %s %v changed, now %v", want, x.Name, x.Shape, y.Shape)
 		}
 	}
+}
+
+// saveGGUF writes a model as GGUF and opens it.
+func saveGGUF(t *testing.T, m *model.Model) (path string, back *model.Model) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "model.gguf")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SaveGGUF(context.Background(), f, model.GGUFOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	back, err = model.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { back.Close() })
+	return path, back
+}
+
+func dirBytes(t *testing.T, path string) int64 {
+	t.Helper()
+	var total int64
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += st.Size()
+	}
+	return total
+}
+
+func testGGUF(t *testing.T, m *model.Model) {
+	path, back := saveGGUF(t, m)
+	if size, err := m.SizeGGUF(context.Background(), model.GGUFOptions{}); err != nil || size != dirBytes(t, filepath.Dir(path)) {
+		t.Errorf("planned %d bytes (%v), wrote %d", size, err, dirBytes(t, filepath.Dir(path)))
+	}
+	sameModel(t, back, m)
+	hf := t.TempDir()
+	if err := back.SaveHF(context.Background(), dir(hf)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := model.Open(hf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	sameModel(t, again, m)
+
+	// Without the kept config.json, as llama.cpp's converter writes files, the metadata must say the same.
+	switch c := m.Config; c.Family.Name {
+	case "opt", "rwkv", "gptj": // not architectures of llama.cpp
+		return
+	case "gemma2", "gemma3": // the metadata has no room for this scale of scores, which no published model has
+		return
+	case "falcon", "qwen2": // nor for Falcon-RW, nor for windows that begin at some layer
+		if c.Layers[0].Alibi != nil || c.Layers[len(c.Layers)-1].Window > 0 {
+			return
+		}
+	}
+	foreign := stripGGUF(t, path)
+	other, err := model.Open(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	want, got := logits(t, m), logits(t, other)
+	for i := range want {
+		if math.Abs(want[i]-got[i]) > 1e-4 {
+			t.Fatalf("read from metadata alone, logit %d is %v instead of %v", i, got[i], want[i])
+		}
+	}
+}
+
+// stripGGUF copies a file without pare's own keys.
+func stripGGUF(t *testing.T, path string) string {
+	t.Helper()
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	meta := f.Metadata()
+	var own []string
+	for k := range meta.All() {
+		if strings.HasPrefix(k, "pare.") {
+			own = append(own, k)
+		}
+	}
+	for _, k := range own {
+		meta.Delete(k)
+	}
+	var infos []gguf.Info
+	for _, x := range f.Tensors() {
+		infos = append(infos, gguf.Info{Name: x.Name, Codec: x.Codec, Shape: x.Shape})
+	}
+	out := filepath.Join(t.TempDir(), "foreign.gguf")
+	o, err := os.Create(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	w, err := gguf.NewWriter(o, infos, meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range f.Tensors() {
+		if err := w.WriteRows(x.Name, 0, raw(t, x)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -34,7 +34,7 @@ var mpt = register(&Family{
 	HF: []Stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "layers.#.attn.norm", Name: "transformer.blocks.#.norm_1"},
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "transformer.blocks.#.attn.Wqkv"},
+		{Parts: qkvSites, Name: "transformer.blocks.#.attn.Wqkv"},
 		{Site: "layers.#.attn.o", Name: "transformer.blocks.#.attn.out_proj"},
 		{Site: "layers.#.mlp.norm", Name: "transformer.blocks.#.norm_2"},
 		{Site: "layers.#.mlp.up", Name: "transformer.blocks.#.ffn.up_proj"},
@@ -43,6 +43,23 @@ var mpt = register(&Family{
 		{Site: "head", Name: "lm_head"},
 	},
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
+	},
+	FromGGUF: func(r *ggufReader, o *object) {
+		a := map[string]any{}
+		if v, ok := r.real("attention.max_alibi_bias"); ok {
+			a["alibi_bias_max"] = v
+		}
+		if v, ok := r.real("attention.clamp_kqv"); ok {
+			a["clip_qkv"] = v
+		}
+		o.set("attn_config", a)
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		bias := 8.0
+		if a := c.hf.sub("attn_config"); a != nil && a.has("alibi_bias_max") {
+			bias = a.real("alibi_bias_max")
+		}
+		put("attention.max_alibi_bias", bias)
 	},
 })

@@ -26,6 +26,12 @@ type Stored struct {
 	Dims []int
 }
 
+// qkvSites are the parts of a fused query, key and value projection.
+var qkvSites = []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}
+
+// fusedQKV is how GGUF keeps it: all queries, all keys, all values.
+var fusedQKV = Stored{Parts: qkvSites, Name: "blk.#.attn_qkv"}
+
 // override returns base with the entries of diff in place of those of the same sites.
 func override(base, diff []Stored) []Stored {
 	replaced := map[string]bool{}
@@ -179,4 +185,20 @@ func splitName(name string) (site string, layer int, kind string) {
 		return "layers.#." + tail, layer, kind
 	}
 	return name, layer, kind
+}
+
+// Fused returns the groups of weights that a GGUF file (or else a Hugging Face checkpoint) keeps together in one tensor
+// and that must therefore have one format.
+func (m *Model) Fused(gguf bool) [][]*Weight {
+	all := hfSlots(m.Graph, m.Config.Family)
+	if gguf {
+		all = ggufSlots(m.Graph, m.Config.Family)
+	}
+	var out [][]*Weight
+	for i := range all {
+		if len(all[i].weights) > 1 {
+			out = append(out, all[i].weights)
+		}
+	}
+	return out
 }

@@ -18,6 +18,11 @@ var olmo = register(&Family{
 	Draw:      drawLlama,
 	HF:        llamaHF,
 	PermuteQK: true,
+	FromGGUF: func(r *ggufReader, o *object) {
+		if v, ok := r.real("attention.clamp_kqv"); ok {
+			o.set("clip_qkv", v)
+		}
+	},
 })
 
 var olmo2 = register(&Family{

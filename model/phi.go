@@ -30,6 +30,10 @@ var phi = register(&Family{
 		{Site: "layers.#.mlp.down", Name: "model.layers.#.mlp.fc2"},
 		{Site: "norm", Name: "model.final_layernorm"},
 	}),
+	FromGGUF: func(r *ggufReader, o *object) {
+		r.partialRotary(o, "partial_rotary_factor")
+		o.set("qk_layernorm", r.has("blk.0.attn_q_norm.weight"))
+	},
 })
 
 // drawParallel draws x + attention(norm x) + mlp(norm x).
@@ -51,4 +55,14 @@ func (o *object) partialRope(c *Config) *Rope {
 		f = p.real("partial_rotary_factor")
 	}
 	return o.rope(c, int(float64(c.Layers[0].HeadDim)*f))
+}
+
+// partialRotary reads the rotated share of each head.
+func (r *ggufReader) partialRotary(o *object, key string) {
+	dim, ok := r.num("rope.dimension_count")
+	hidden, _ := r.num("embedding_length")
+	heads, _ := r.num("attention.head_count")
+	if ok && hidden > 0 && heads > 0 {
+		o.set(key, float64(dim)*float64(heads)/float64(hidden))
+	}
 }

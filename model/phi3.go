@@ -16,11 +16,21 @@ var phi3 = register(&Family{
 	},
 	Draw: drawLlama,
 	HF: override(llamaHF, []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "model.layers.#.self_attn.qkv_proj"},
+		{Parts: qkvSites, Name: "model.layers.#.self_attn.qkv_proj"},
 		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"},
 	}),
 	GGUFDiff: []Stored{
-		{Parts: []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}, Name: "blk.#.attn_qkv"},
+		fusedQKV,
 		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "blk.#.ffn_up"},
+	},
+	FromGGUF: func(r *ggufReader, o *object) {
+		windowFromGGUF(r, o)
+		r.partialRotary(o, "partial_rotary_factor")
+	},
+	ToGGUF: func(c *Config, put func(string, any)) {
+		if c.Layers[0].Window == 0 {
+			put("attention.sliding_window", 0) // llama.cpp takes a missing key for an old file with a window
+		}
+		put("rope.scaling.original_context_length", max(c.rope().Scaling.Original, c.hf.num("original_max_position_embeddings")))
 	},
 })

@@ -19,8 +19,9 @@ var qwen2 = register(&Family{
 		readQwen(c, o)
 		c.each(func(_ int, l *Layer) { l.QKVBias = true })
 	},
-	Draw: drawLlama,
-	HF:   llamaHF,
+	Draw:     drawLlama,
+	HF:       llamaHF,
+	FromGGUF: windowFromGGUF,
 })
 
 var qwen3 = register(&Family{
@@ -31,6 +32,7 @@ var qwen3 = register(&Family{
 	Read:     readQwen3,
 	Draw:     drawLlama,
 	HF:       llamaHF,
+	FromGGUF: windowFromGGUF,
 })
 
 var qwen2MoE = register(&Family{
@@ -58,6 +60,14 @@ var qwen2MoE = register(&Family{
 		{Site: "layers.#.mlp.shared.down", Name: "model.layers.#.mlp.shared_expert.down_proj"},
 		{Site: "layers.#.mlp.shared.router", Name: "model.layers.#.mlp.shared_expert_gate"},
 	}),
+	FromGGUF: func(r *ggufReader, o *object) {
+		windowFromGGUF(r, o)
+		if n, ok := r.num("expert_shared_feed_forward_length"); ok {
+			o.set("shared_expert_intermediate_size", n)
+		} else if t, ok := r.file.Tensor("blk.0.ffn_up_shexp.weight"); ok {
+			o.set("shared_expert_intermediate_size", t.Rows())
+		}
+	},
 })
 
 var qwen3MoE = register(&Family{
@@ -73,6 +83,10 @@ var qwen3MoE = register(&Family{
 	},
 	Draw: drawLlama,
 	HF:   qwenMoeHF,
+	FromGGUF: func(r *ggufReader, o *object) {
+		windowFromGGUF(r, o)
+		o.set("norm_topk_prob", true) // what llama.cpp does for the architecture
+	},
 })
 
 var qwenMoeHF = override(llamaHF, []Stored{

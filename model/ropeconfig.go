@@ -36,6 +36,8 @@ func (o *object) rope(c *Config, dim int) *Rope {
 	case "longrope", "su":
 		kind = "longrope"
 		o.longrope(c, s, sc)
+	case "factors":
+		sc.Short = s.reals("short_factor")
 	default:
 		o.fail(ErrUnsupported, "rope_scaling", "type %q is not known", clip(kind))
 	}

@@ -35,14 +35,13 @@ func (m *Model) As(format string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, _ := c.Block()
 	changed := map[*Weight]*tensor.Tensor{}
 	for _, w := range m.Graph.Weights {
 		t := m.tensors[w]
-		if w.Role == RoleVector && values > 1 || t.Codec == c {
+		if w.Role == RoleVector && !isFloat(c) || t.Codec == c {
 			continue
 		}
-		if v, _ := t.Codec.Block(); v > 1 && values > 1 {
+		if !isFloat(t.Codec) && !isFloat(c) {
 			return nil, tensor.Errorf(ErrInvalid, m.Path, fmt.Sprintf("tensor %q", w.Name),
 				"is already quantized as %s: quantizing it again as %s would lose twice", t.Codec.Name(), format)
 		}
@@ -118,6 +117,13 @@ func writeSafetensors(ctx context.Context, sink Sink, ts []*tensor.Tensor) error
 		w, err := safetensors.NewWriter(f, s.Infos, nil)
 		if err != nil {
 			return err
+		}
+		if plan, ok := f.(*sizeFile); ok {
+			plan.grow(w.Size())
+			if err := f.Close(); err != nil {
+				return err
+			}
+			continue
 		}
 		for _, in := range s.Infos {
 			if err := copyRows(ctx, byName[in.Name], task, func(row int, data []byte) error { return w.WriteRows(in.Name, row, data) }); err != nil {

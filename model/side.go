@@ -5,15 +5,18 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/tokenizer"
 )
 
 // Side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
 // They are kept byte for byte.
 type Side struct {
-	dir   string            // where they lie
-	names []string          // those that do
-	made  map[string][]byte // those made from GGUF metadata
+	dir   string         // where they lie
+	names []string       // those that do
+	meta  *gguf.Metadata // where the model came from a GGUF file
+	tok   *tokenizer.Tokenizer
 }
 
 // sideLimit bounds one side file; the largest published tokenizer.json is 33 MB.
@@ -57,26 +60,28 @@ func sideFiles(dir string) (Side, error) {
 	return s, nil
 }
 
-// read returns the content of a side file, or nil where there is none.
-func (s *Side) read(name string) ([]byte, error) {
-	if b, ok := s.made[name]; ok {
-		return b, nil
-	}
-	for _, n := range s.names {
-		if n == name {
-			return os.ReadFile(filepath.Join(s.dir, name))
-		}
-	}
-	return nil, nil
-}
+func (s *Side) read(name string) ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, name)) }
 
+// copy writes the side files into a Hugging Face directory.
 func (s *Side) copy(sink Sink) error {
-	for _, n := range append(append([]string(nil), s.names...), sortedKeys(s.made)...) {
+	for _, n := range s.names {
 		data, err := s.read(n)
 		if err != nil {
 			return err
 		}
 		if err := writeFile(sink, n, data); err != nil {
+			return err
+		}
+	}
+	if s.meta == nil {
+		return nil
+	}
+	made, err := s.fromGGUF()
+	if err != nil {
+		return err
+	}
+	for _, n := range sortedKeys(made) {
+		if err := writeFile(sink, n, made[n]); err != nil {
 			return err
 		}
 	}

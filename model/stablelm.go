@@ -31,4 +31,11 @@ var stableLM = register(&Family{
 		{Site: "layers.#.attn.q_norm", Name: "model.layers.#.self_attn.q_layernorm.norms.@"},
 		{Site: "layers.#.attn.k_norm", Name: "model.layers.#.self_attn.k_layernorm.norms.@"},
 	}),
+	FromGGUF: func(r *ggufReader, o *object) {
+		r.partialRotary(o, "partial_rotary_factor")
+		o.set("use_parallel_residual", !r.has("blk.0.ffn_norm.weight"))
+		o.set("use_qkv_bias", r.has("blk.0.attn_q.bias"))
+		o.set("qk_layernorm", r.has("blk.0.attn_q_norm.weight"))
+	},
+	ToGGUF: func(c *Config, put func(string, any)) { put("use_parallel_residual", c.Layers[0].Parallel) },
 })

@@ -21,4 +21,8 @@ var starCoder2 = register(&Family{
 		{Site: "layers.#.mlp.up", Name: "model.layers.#.mlp.c_fc"},
 		{Site: "layers.#.mlp.down", Name: "model.layers.#.mlp.c_proj"},
 	}),
+	FromGGUF: func(r *ggufReader, o *object) {
+		windowFromGGUF(r, o)
+		o.set("use_bias", r.has("blk.0.attn_q.bias"))
+	},
 })

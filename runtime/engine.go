@@ -28,6 +28,7 @@ type Engine struct {
 	mats    map[*model.Weight]matrix
 	vecs    map[*model.Weight][]float32
 	ropes   map[*model.Rope]*cachedTable
+	norms   map[*model.Node]affine
 	context int
 	batch   int
 
@@ -46,7 +47,8 @@ func (e *Engine) SetTap(t Tap) { e.tap = t }
 // Load compiles the model's graph and reads its weights.
 func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 	e := &Engine{Model: m, context: o.Context, batch: o.Batch,
-		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{}}
+		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{},
+		norms: map[*model.Node]affine{}}
 	if e.context == 0 {
 		e.context = m.Config.MaxContext()
 	}
@@ -123,6 +125,7 @@ func (e *Engine) UnloadLayer(i int) {
 		delete(e.mats, w)
 		delete(e.vecs, w)
 	}
+	clear(e.norms)
 }
 
 // Bytes returns the memory of the loaded weights.

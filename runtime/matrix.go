@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model/codec"
 	"github.com/parelm/pare/model/tensor"
@@ -11,7 +12,7 @@ type matrix interface {
 	size() (rows, cols int)
 	bytes() int64
 	// mul computes dst[t*ld+r-lo] = x[t]·W[r], or adds it where add is set, for the n rows of x and rows [lo,hi) of the
-	// weight. The result for a row of x does not depend on n.
+	// weight, on all cores. The result for a row of x does not depend on n.
 	mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool)
 	// row decodes one row.
 	row(dst []float32, r int)
@@ -43,21 +44,16 @@ func (m *dense) row(dst []float32, r int) {
 }
 
 func (m *dense) mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool) {
-	mulRows(dst, ld, x, n, m.v[lo*m.cols:hi*m.cols], m.cols, lo, hi, add)
+	parRows(lo, hi, func(a, b int) {
+		mulRows(dst[a-lo:], ld, x, n, m.v[a*m.cols:b*m.cols], m.cols, b-a, add)
+	})
 }
 
-// mulRows multiplies with rows [lo,hi) given as float32.
-func mulRows(dst []float32, ld int, x []float32, n int, w []float32, cols, lo, hi int, add bool) {
-	for r := lo; r < hi; r++ {
-		row := w[(r-lo)*cols : (r-lo+1)*cols]
-		for t := range n {
-			v := simd.Dot(x[t*cols:(t+1)*cols], row)
-			if add {
-				v += dst[t*ld+r-lo]
-			}
-			dst[t*ld+r-lo] = v
-		}
-	}
+// mulRows multiplies with rows given as float32. A few rows of x at a time pass over the weights, so that those are read
+// from memory once.
+func mulRows(dst []float32, ld int, x []float32, n int, w []float32, cols, rows int, add bool) {
+	p := simd.PackB(w, cols, true, rows, cols)
+	simd.GemmPacked(dst, ld, x, cols, false, p, n, add)
 }
 
 // coded keeps the stored blocks and decodes a few rows at a time.
@@ -76,11 +72,16 @@ func (m *coded) row(dst []float32, r int) {
 }
 
 func (m *coded) mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool) {
-	row := make([]float32, m.cols)
-	for r := lo; r < hi; r++ {
-		m.row(row, r)
-		mulRows(dst[r-lo:], ld, x, n, row, m.cols, r, r+1, add)
-	}
+	parRows(lo, hi, func(a, b int) {
+		rows := make([]float32, (b-a)*m.cols)
+		m.codec.Decode(rows, m.data[a*m.rb:b*m.rb])
+		mulRows(dst[a-lo:], ld, x, n, rows, m.cols, b-a, add)
+	})
+}
+
+// parRows splits rows of a weight into tasks with fixed borders.
+func parRows(lo, hi int, f func(a, b int)) {
+	par.For(hi-lo, grain(hi-lo), func(a, b int) { f(lo+a, lo+b) })
 }
 
 // grain splits rows into about 32 tasks of whole tiles.

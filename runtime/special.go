@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -26,7 +27,7 @@ func (c *compiler) route(n *model.Node) {
 // routeRow keeps the TopK largest of softmax(x), ties to the lower index, and zeroes the rest.
 func routeRow(y, x []float32, r model.Route) {
 	p := append([]float32(nil), x...)
-	softmax(p)
+	simd.Softmax(p, p)
 	order := make([]int, len(p))
 	for i := range order {
 		order[i] = i
@@ -99,9 +100,7 @@ type slab struct {
 }
 
 func (s slab) mul(dst, x []float32, n int) {
-	par.For(s.rows, grain(s.rows), func(lo, hi int) {
-		s.m.mul(dst[lo:], s.rows, x, n, s.lo+lo, s.lo+hi, false)
-	})
+	s.m.mul(dst, s.rows, x, n, s.lo, s.lo+s.rows, false)
 }
 
 func (c *compiler) state(size int) int {

@@ -18,6 +18,8 @@ var (
 	TensorName         int64 = 1024        // longest name met in the wild is under 200
 	TensorRank         int64 = 8           // the reference containers stop at 4-8
 
+	Pickle int64 = 64 << 20 // data.pkl of a torch archive: about 200 bytes a tensor
+
 	ShardIndex int64 = 32 << 20 // 262144 tensors x 128 bytes
 	Shards     int64 = 1024     // 1024 x 5 GB is beyond every published model
 
@@ -60,7 +62,7 @@ var (
 // byName lists the limits a user may raise with --limit.
 var byName = map[string]*int64{
 	"safetensors_header": &SafetensorsHeader, "safetensors_tensors": &SafetensorsTensors,
-	"tensor_name": &TensorName, "shard_index": &ShardIndex, "shards": &Shards,
+	"pickle": &Pickle, "tensor_name": &TensorName, "shard_index": &ShardIndex, "shards": &Shards,
 	"gguf_pairs": &GGUFPairs, "gguf_tensors": &GGUFTensors, "gguf_string": &GGUFString, "gguf_array": &GGUFArray,
 	"config": &Config, "layers": &Layers, "hidden": &Hidden, "heads": &Heads, "vocab": &Vocab,
 	"context": &Context, "experts": &Experts,

@@ -16,14 +16,16 @@ import (
 type Codec interface {
 	// Name is the format's name in lower case, as users type it: "q4_k".
 	Name() string
-	// Block returns how many values one block holds and how many bytes it takes.
+	// Block returns how many values one block holds and how many bytes it takes. 0, 0 says that a block is a whole row,
+	// however long: sizes come from RowBytes.
 	Block() (values, bytes int)
 	// Decode sets dst to the values of whole blocks: len(dst) is a multiple of the block's values and
-	// len(src) the bytes of as many blocks.
+	// len(src) the bytes of as many blocks. Any bytes decode to something.
 	Decode(dst []float32, src []byte)
 	// Encode writes src as whole blocks into dst, with Decode's lengths. importance is nil or holds one
 	// non-negative weight for each value of src: the squared error of a value counts that much. Formats that
-	// have nothing to choose ignore it.
+	// have nothing to choose ignore it. With importances src is one row: some formats weigh a value against the mean
+	// square of its row. Formats that only decode (see CanEncode) leave dst as it is.
 	Encode(dst []byte, src, importance []float32)
 }
 
@@ -68,14 +70,23 @@ func Names() []string {
 	return names
 }
 
+// CanEncode reports whether c encodes. A few formats of other programs can only be read.
+func CanEncode(c Codec) bool {
+	b, ok := c.(*block)
+	return !ok || b.encode != nil
+}
+
 // RowBytes returns the bytes that a row of n values takes, or an error when n is not a whole number of blocks.
 func RowBytes(c Codec, n int) (int, error) {
 	values, bytes := c.Block()
+	if g, ok := c.(*group); ok && values == 0 {
+		if n%2 != 0 {
+			return 0, fmt.Errorf("row of %d values: %s needs an even number", n, c.Name())
+		}
+		return g.Bytes(n), nil
+	}
 	if n%values != 0 {
 		return 0, fmt.Errorf("row of %d values is not a multiple of the %s block of %d", n, c.Name(), values)
 	}
 	return n / values * bytes, nil
 }
-
-// parametric builds formats whose name carries a size, such as int4g128. It returns nil for other names.
-func parametric(name string) Codec { return nil }

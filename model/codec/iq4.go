@@ -69,7 +69,7 @@ func encodeIQ4NL(dst []byte, src, importance []float32) {
 	var w [32]float32
 	for i := range len(src) / 32 {
 		x, b := src[32*i:32*i+32], (*[18]byte)(dst[18*i:])
-		weighIQ4(w[:], x, importance, 32*i, 2*sumSquares(x)/32)
+		weighIQ4(w[:], x, importance, 32*i, sumSquares(x)*(2.0/32))
 		d := scaleIQ4(x, w[:])
 		binary.LittleEndian.PutUint16(b[:], F32ToF16(d))
 		codesIQ4((*[16]byte)(b[2:]), x, d)
@@ -103,7 +103,7 @@ func encodeIQ4XS(dst []byte, src, importance []float32) {
 	var scales [8]float32
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[136]byte)(dst[136*i:])
-		sigma2 := 2 * sumSquares(x) / 256
+		sigma2 := sumSquares(x) * (2.0 / 256)
 		for g := range scales {
 			xs := x[32*g : 32*g+32]
 			weighIQ4(w[:], xs, importance, 256*i+32*g, sigma2)

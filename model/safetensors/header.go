@@ -22,7 +22,7 @@ type entry struct {
 }
 
 // field names an entry in messages.
-func (e *entry) field() string { return fmt.Sprintf("tensor %q", e.name) }
+func (e *entry) field() string { return fmt.Sprintf("tensor %.60q", e.name) }
 
 // header is a parsed header: the entries in the order of their bytes, and the metadata.
 type header struct {
@@ -53,6 +53,7 @@ func parseHeader(data []byte, file string, dataLen int64) (*header, error) {
 type parser struct {
 	file   string
 	header *header
+	dims   []int64 // shape of the entry being read
 	*container.Scanner
 }
 
@@ -71,9 +72,6 @@ func (p *parser) parse(data []byte) (err error) {
 		if key == "__metadata__" {
 			return p.metadata()
 		}
-		if _, dup := p.header.byName[key]; dup {
-			return p.errorf(tensor.ErrCorrupt, fmt.Sprintf("tensor %.60q", key), "named twice in the header")
-		}
 		if int64(len(p.header.entries)) >= limits.SafetensorsTensors {
 			return p.errorf(tensor.ErrTooLarge, "header", "more than %d tensors", limits.SafetensorsTensors)
 		}
@@ -86,6 +84,9 @@ func (p *parser) parse(data []byte) (err error) {
 		}
 		p.header.byName[key] = int32(len(p.header.entries))
 		p.header.entries = append(p.header.entries, e)
+		if len(p.header.byName) < len(p.header.entries) {
+			return p.errorf(tensor.ErrCorrupt, e.field(), "named twice in the header")
+		}
 		return nil
 	})
 	if err != nil {
@@ -151,7 +152,7 @@ func (p *parser) entry(e *entry) error {
 	if i := slices.Index(have[:], false); i >= 0 {
 		return p.errorf(tensor.ErrCorrupt, e.field(), "has no %s", keys[i])
 	}
-	return nil
+	return p.size(e)
 }
 
 func (p *parser) dtype(e *entry) error {
@@ -180,18 +181,16 @@ func (p *parser) in(e *entry, key string, err error) error {
 }
 
 func (p *parser) shape(e *entry) error {
+	p.dims = p.dims[:0]
 	return p.Array(func() error {
 		d, err := p.Uint()
 		if err != nil {
 			return err
 		}
-		if int64(len(e.shape)) >= limits.TensorRank {
+		if int64(len(p.dims)) >= limits.TensorRank {
 			return p.errorf(tensor.ErrTooLarge, e.field(), "shape has more than %d dimensions", limits.TensorRank)
 		}
-		if d > math.MaxInt {
-			return p.errorf(tensor.ErrTooLarge, e.field(), "dimension %d does not fit this machine's integers", d)
-		}
-		e.shape = append(e.shape, int(d))
+		p.dims = append(p.dims, d)
 		return nil
 	})
 }
@@ -218,21 +217,50 @@ func (p *parser) offsets(e *entry) error {
 	return err
 }
 
-// checkRanges sorts the entries by their place and makes sure that they cover the data exactly, each with the size that
-// its type and shape need.
+// size checks that type, shape and offsets agree, and sets the shape.
+func (p *parser) size(e *entry) error {
+	d := e.dtype
+	var buf [16]int64
+	bits, err := limits.Product(append(append(buf[:0], d.bits), p.dims...)...)
+	switch {
+	case e.begin > e.end:
+		return p.errorf(tensor.ErrCorrupt, e.field(), "data_offsets [%d,%d] are reversed", e.begin, e.end)
+	case err != nil:
+		return p.errorf(tensor.ErrCorrupt, e.field(), "shape %v of %s: %v", p.dims, d.name, err)
+	case bits%8 != 0:
+		return p.errorf(tensor.ErrCorrupt, e.field(), "shape %v of %s takes %d bits, not whole bytes", p.dims, d.name, bits)
+	case bits/8 != e.end-e.begin:
+		return p.errorf(tensor.ErrCorrupt, e.field(), "shape %v of %s takes %d bytes, data_offsets give %d", p.dims, d.name, bits/8, e.end-e.begin)
+	case d.codec == nil:
+		return p.errorf(tensor.ErrUnsupported, e.field(), "dtype %s is not supported", d.name)
+	case bits/8 > math.MaxInt:
+		return p.errorf(tensor.ErrTooLarge, e.field(), "%d bytes do not fit this machine's memory", bits/8)
+	}
+	e.shape = make([]int, len(p.dims))
+	for i, n := range p.dims {
+		if n > math.MaxInt {
+			return p.errorf(tensor.ErrTooLarge, e.field(), "dimension %d does not fit this machine's integers", n)
+		}
+		e.shape[i] = int(n)
+	}
+	return nil
+}
+
+// checkRanges sorts the entries by their place and makes sure that they cover the data exactly.
 func (h *header) checkRanges(file string, dataLen int64) error {
 	// A tensor without bytes shares its place with the next one. Writers name it first; the stable sort keeps that
 	// order, and any other is refused below, so that no two readings of one header differ.
-	slices.SortStableFunc(h.entries, func(a, b entry) int { return cmp.Compare(a.begin, b.begin) })
-	for i := range h.entries {
-		h.byName[h.entries[i].name] = int32(i)
+	byPlace := func(a, b entry) int { return cmp.Compare(a.begin, b.begin) }
+	if !slices.IsSortedFunc(h.entries, byPlace) {
+		slices.SortStableFunc(h.entries, byPlace)
+		for i := range h.entries {
+			h.byName[h.entries[i].name] = int32(i)
+		}
 	}
 	var next int64
 	for i := range h.entries {
 		e := &h.entries[i]
 		switch {
-		case e.begin > e.end:
-			return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "data_offsets [%d,%d] are reversed", e.begin, e.end)
 		case e.end > dataLen:
 			return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "ends at %d, the file has %d bytes of data", e.end, dataLen)
 		case e.begin < next:
@@ -240,36 +268,10 @@ func (h *header) checkRanges(file string, dataLen int64) error {
 		case e.begin > next:
 			return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "begins at %d, leaving a hole from %d", e.begin, next)
 		}
-		if err := e.checkSize(file); err != nil {
-			return err
-		}
 		next = e.end
 	}
 	if next != dataLen {
 		return tensor.Errorf(tensor.ErrCorrupt, file, "header", "%d bytes follow the last tensor, which ends at %d", dataLen-next, next)
-	}
-	return nil
-}
-
-func (e *entry) checkSize(file string) error {
-	d := e.dtype
-	var buf [16]int64
-	factors := append(buf[:0], d.bits)
-	for _, n := range e.shape {
-		factors = append(factors, int64(n))
-	}
-	bits, err := limits.Product(factors...)
-	switch {
-	case err != nil:
-		return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "shape %v of %s: %v", e.shape, d.name, err)
-	case bits%8 != 0:
-		return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "shape %v of %s takes %d bits, not whole bytes", e.shape, d.name, bits)
-	case bits/8 != e.end-e.begin:
-		return tensor.Errorf(tensor.ErrCorrupt, file, e.field(), "shape %v of %s takes %d bytes, data_offsets give %d", e.shape, d.name, bits/8, e.end-e.begin)
-	case bits/8 > math.MaxInt:
-		return tensor.Errorf(tensor.ErrTooLarge, file, e.field(), "%d bytes do not fit this machine's memory", bits/8)
-	case d.codec == nil:
-		return tensor.Errorf(tensor.ErrUnsupported, file, e.field(), "dtype %s is not supported", d.name)
 	}
 	return nil
 }

@@ -1,0 +1,271 @@
+package quantize
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"sync"
+
+	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/model/codec"
+)
+
+// A grid is a format seen by an algorithm that rounds one value at a time: the parameters of a block (scales, minima) are
+// fixed first, then each value is rounded to the nearest one it can have under them.
+//
+// Which bits of a block are codes, and of which value, is found by trying: flip each bit of an encoded block and see what
+// decodes otherwise. So every format of package codec whose codes stand for single values is a grid, new ones included;
+// codebook formats, where one code stands for several values, are not.
+type grid struct {
+	c      codec.Codec
+	values int // of a block; 0 means a whole row
+	bytes  int
+	own    bool        // pare's own group formats need no trying:
+	group  codec.Group // how they are stored,
+	codes  codec.Group // and what codes they may use: fewer bits than are stored, for codes of 2, 3, 5 or 6
+
+	bits   int     // of each code
+	place  [][]int // place[i][b] is the bit of the block that is bit b of value i's code
+	affine bool    // values are offset + step * (sum of weights of the code's bits)
+	weight []int   // of each code bit, in steps
+	order  []int   // codes of affine formats by rising step count
+	steps  []int   // that count, rising
+	zeros  []byte  // a block mask that clears all code bits
+}
+
+var gridCache sync.Map // codec.Codec to *grid, or error
+
+// gridOf returns a format as a grid, or an error where its codes do not stand for single values.
+func gridOf(c codec.Codec) (*grid, error) {
+	if v, ok := gridCache.Load(c); ok {
+		if g, ok := v.(*grid); ok {
+			return g, nil
+		}
+		return nil, v.(error)
+	}
+	g, err := probe(c)
+	if err != nil {
+		err = fmt.Errorf("%s has no codes of single values: %w", c.Name(), err)
+		gridCache.Store(c, err)
+		return nil, err
+	}
+	gridCache.Store(c, g)
+	return g, nil
+}
+
+// probe finds the code bits of a format.
+func probe(c codec.Codec) (*grid, error) {
+	if group, ok := codec.GroupOf(c); ok {
+		return &grid{c: c, values: group.Size, own: true, group: group, codes: group}, nil
+	}
+	values, bytes := c.Block()
+	g := &grid{c: c, values: values, bytes: bytes, place: make([][]int, values)}
+	if values < 2 {
+		return nil, fmt.Errorf("it stores plain numbers")
+	}
+	// A code bit changes one value, or none where two codes mean the same; several blocks find them all.
+	owner := make([]int, 8*bytes) // value+1, 0 for none yet, -1 for parameters
+	var block []byte
+	for seed := range uint64(8) {
+		block = randomBlock(c, seed)
+		g.probeBlock(block, owner)
+	}
+	g.zeros = make([]byte, bytes)
+	for bit, o := range owner {
+		if o <= 0 {
+			g.zeros[bit/8] |= 1 << (bit % 8) // keep it
+			continue
+		}
+		g.place[o-1] = append(g.place[o-1], bit)
+	}
+	g.bits = len(g.place[0])
+	for i := range g.place {
+		if n := len(g.place[i]); n != g.bits || n == 0 || n > 8 {
+			return nil, fmt.Errorf("value %d has %d bits of its own, value 0 has %d", i, n, g.bits)
+		}
+	}
+	return g, g.learn(block)
+}
+
+func randomBlock(c codec.Codec, seed uint64) []byte {
+	values, bytes := c.Block()
+	x := make([]float32, values)
+	s := rng.New(seed)
+	for i := range x {
+		x[i] = float32(s.Normal())
+	}
+	block := make([]byte, bytes)
+	c.Encode(block, x, nil)
+	return block
+}
+
+// probeBlock flips every bit of a block and notes whose value changes.
+func (g *grid) probeBlock(block []byte, owner []int) {
+	base, other := make([]float32, g.values), make([]float32, g.values)
+	g.c.Decode(base, block)
+	for bit := range owner {
+		block[bit/8] ^= 1 << (bit % 8)
+		g.c.Decode(other, block)
+		block[bit/8] ^= 1 << (bit % 8)
+		for i := range base {
+			if math.Float32bits(base[i]) == math.Float32bits(other[i]) {
+				continue
+			}
+			if owner[bit] == 0 || owner[bit] == i+1 {
+				owner[bit] = i + 1
+			} else {
+				owner[bit] = -1
+			}
+		}
+	}
+}
+
+// learn finds out whether codes are affine, and the weight of each of their bits.
+func (g *grid) learn(block []byte) error {
+	levels := make([]float64, 1<<g.bits) // of value 0
+	out := make([]float32, g.values)
+	for code := range levels {
+		g.fill(block, code)
+		g.c.Decode(out, block)
+		levels[code] = float64(out[0])
+	}
+	unit := math.Inf(1)
+	for b := range g.bits {
+		if d := math.Abs(levels[1<<b] - levels[0]); d > 0 {
+			unit = min(unit, d)
+		}
+	}
+	g.affine = !math.IsInf(unit, 0)
+	g.weight = make([]int, g.bits)
+	for b := range g.bits {
+		g.weight[b] = int(math.Round((levels[1<<b] - levels[0]) / unit))
+	}
+	g.order = make([]int, len(levels))
+	count := make([]int, len(levels))
+	for code := range levels {
+		g.order[code] = code
+		for b := range g.bits {
+			count[code] += code >> b & 1 * g.weight[b]
+		}
+		if math.Abs(levels[0]+unit*float64(count[code])-levels[code]) > 1e-3*unit {
+			g.affine = false
+		}
+	}
+	if !g.affine {
+		return nil
+	}
+	sort.SliceStable(g.order, func(i, j int) bool { return count[g.order[i]] < count[g.order[j]] })
+	for i, code := range g.order {
+		if g.steps = append(g.steps, count[code]); i > 0 && g.steps[i] != g.steps[i-1]+1 {
+			g.affine = false
+		}
+	}
+	return nil
+}
+
+// fill gives every value of a block the same code.
+func (g *grid) fill(block []byte, code int) {
+	for i := range block {
+		block[i] &= g.zeros[i]
+	}
+	for i := range g.place {
+		g.set(block, i, code)
+	}
+}
+
+// set gives one value of a block, whose code bits are clear, a code.
+func (g *grid) set(block []byte, i, code int) {
+	for b, bit := range g.place[i] {
+		block[bit/8] |= byte(code>>b&1) << (bit % 8)
+	}
+}
+
+// cell is one block being rounded.
+type cell struct {
+	g     *grid
+	block []byte
+	// affine: value = offset[i] + step[i]*k
+	offset, step []float32
+	// otherwise: the values of all codes, [values, 1<<bits], and the codes by rising value
+	level []float32
+	rank  []int
+	// own formats
+	scale, zero float32
+	codes       []int16
+}
+
+// fit fixes the parameters of the block for the values x.
+func (g *grid) fit(x, importance []float32) *cell {
+	if g.own {
+		scale, zero := g.codes.Fit(x)
+		return &cell{g: g, scale: scale, zero: zero, codes: make([]int16, len(x))}
+	}
+	c := &cell{g: g, block: make([]byte, g.bytes)}
+	g.c.Encode(c.block, x, importance)
+	if g.affine {
+		c.offset, c.step = make([]float32, g.values), make([]float32, g.values)
+		g.fill(c.block, g.order[0])
+		g.c.Decode(c.offset, c.block)
+		g.fill(c.block, g.order[len(g.order)-1])
+		g.c.Decode(c.step, c.block)
+		for i := range c.step {
+			c.step[i] = (c.step[i] - c.offset[i]) / float32(len(g.order)-1)
+		}
+	} else {
+		c.table()
+	}
+	g.fill(c.block, 0)
+	return c
+}
+
+// table decodes all codes of all values.
+func (c *cell) table() {
+	g, n := c.g, 1<<c.g.bits
+	c.level, c.rank = make([]float32, g.values*n), make([]int, g.values*n)
+	out := make([]float32, g.values)
+	for code := range n {
+		g.fill(c.block, code)
+		g.c.Decode(out, c.block)
+		for i, v := range out {
+			c.level[i*n+code] = v
+		}
+	}
+	for i := range g.values {
+		rank, level := c.rank[i*n:(i+1)*n], c.level[i*n:(i+1)*n]
+		for code := range rank {
+			rank[code] = code
+		}
+		sort.SliceStable(rank, func(a, b int) bool { return level[rank[a]] < level[rank[b]] })
+	}
+}
+
+// round stores the code of value i that is nearest to v and returns what it decodes to. Each value is rounded once.
+func (c *cell) round(i int, v float32) float32 {
+	g := c.g
+	switch {
+	case g.own:
+		c.codes[i] = g.codes.Round(v, c.scale, c.zero)
+		return c.scale * (float32(c.codes[i]) - c.zero)
+	case g.affine:
+		k, last := 0, len(g.order)-1
+		if c.step[i] != 0 {
+			k = int(min(max(math.RoundToEven(float64((v-c.offset[i])/c.step[i])), 0), float64(last)))
+		}
+		g.set(c.block, i, g.order[k])
+		return c.offset[i] + float32(k)*c.step[i]
+	}
+	n := 1 << g.bits
+	rank, level := c.rank[i*n:(i+1)*n], c.level[i*n:(i+1)*n]
+	k := sort.Search(n-1, func(k int) bool { return level[rank[k+1]]-v >= v-level[rank[k]] })
+	g.set(c.block, i, rank[k])
+	return level[rank[k]]
+}
+
+// put writes the finished block.
+func (c *cell) put(dst []byte) {
+	if c.g.own {
+		c.g.group.Put(dst, c.scale, c.zero, c.codes)
+		return
+	}
+	copy(dst, c.block)
+}

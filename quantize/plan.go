@@ -1,0 +1,212 @@
+package quantize
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
+)
+
+// Settings says how to quantize a model.
+type Settings struct {
+	// Format is a GGUF type or mix (Q8_0, Q4_0, Q4_K_M ...) or a safetensors scheme (W4A16, W8A16, W4A16_ASYM), in any case.
+	Format string `yaml:"format"`
+	// Algorithm is how codes are chosen: rtn (round to nearest, needs no data) or gptq.
+	Algorithm string `yaml:"algorithm"`
+	// GroupSize is the number of weights that share a scale in safetensors schemes; 0 takes the scheme's own, -1 a row.
+	GroupSize int `yaml:"group_size"`
+	// Targets are the matrices to quantize, by canonical name or, after re:, by regular expression; none means all.
+	Targets []string `yaml:"targets"`
+	// Ignore are the matrices to leave as they are, likewise.
+	Ignore []string `yaml:"ignore"`
+	// AllowFallback permits formats with smaller blocks, or f16, where a row is no multiple of the wanted block.
+	AllowFallback bool `yaml:"allow_fallback"`
+}
+
+// Choice is the format of one weight.
+type Choice struct {
+	Weight *model.Weight
+	Codec  codec.Codec // nil keeps the weight as it is
+	Wanted string      // the format that did not fit, where Codec is a fallback
+}
+
+// Plan chooses a format for every weight of m, in drawing order, without reading any.
+func Plan(m *model.Model, s Settings) ([]Choice, error) {
+	x, err := lookupMix(s.Format)
+	if err != nil {
+		return nil, err
+	}
+	if x.linear {
+		switch size := s.GroupSize; {
+		case size == 0 && x.group > 0:
+			x.base += "g" + strconv.Itoa(x.group)
+		case size > 0:
+			x.base += "g" + strconv.Itoa(size)
+		case size < -1:
+			return nil, fmt.Errorf("group_size is %d, must be positive, 0 for the scheme's own or -1 for a row", size)
+		}
+	} else if s.GroupSize != 0 {
+		return nil, fmt.Errorf("group_size has no meaning for %s, whose blocks are fixed", s.Format)
+	}
+	if _, err := codec.Lookup(x.base); err != nil {
+		return nil, fmt.Errorf("format %s with group size %d: %w", s.Format, s.GroupSize, err)
+	}
+	chosen, err := s.selected(m.Graph)
+	if err != nil {
+		return nil, err
+	}
+	var out []Choice
+	byWeight := map[*model.Weight]*Choice{}
+	for _, w := range m.Graph.Weights {
+		c := Choice{Weight: w}
+		if w.Role != model.RoleVector && chosen[w] {
+			if f := x.format(m, w); f != "" {
+				if c.Codec, err = fit(f, w.Shape()[len(w.Dims)-1]); err != nil {
+					return nil, err
+				}
+				if c.Codec.Name() != f {
+					c.Wanted = f
+				}
+			}
+		}
+		out = append(out, c)
+	}
+	for i := range out {
+		byWeight[out[i].Weight] = &out[i]
+	}
+	for _, group := range m.Fused(!x.linear) { // parts of one tensor: the value projection speaks for q, k and v
+		last := byWeight[group[len(group)-1]]
+		for _, w := range group {
+			if c := byWeight[w]; w.Role != model.RoleVector {
+				c.Codec, c.Wanted = last.Codec, last.Wanted
+			}
+		}
+	}
+	return out, s.checkFallbacks(out)
+}
+
+// format returns the wanted format of a weight, "" to keep it.
+func (x *mix) format(m *model.Model, w *model.Weight) string {
+	output := w.Name == "head" || w.Name == "embed" && m.Config.Tied
+	switch {
+	case strings.HasSuffix(w.Name, ".router"):
+		return "" // small, and a wrong choice of experts costs more than its bytes
+	case x.linear:
+		if output || w.Role == model.RoleEmbed {
+			return ""
+		}
+		return x.base
+	case output:
+		return outputFormat(x.base, m, w)
+	}
+	layer, kind := -1, w.Name
+	if rest, ok := strings.CutPrefix(w.Name, "layers."); ok {
+		num, tail, _ := strings.Cut(rest, ".")
+		layer, _ = strconv.Atoi(num)
+		kind = tail
+	}
+	rules := map[string]func(i, n, gqa int) string{"attn.v": x.v, "attn.o": x.o, "mlp.down": x.down, "mlp.experts.down": x.down}
+	if f := rules[kind]; f != nil {
+		l := &m.Config.Layers[layer]
+		if better := f(layer, len(m.Config.Layers), l.Heads/max(l.KVHeads, 1)); better != "" {
+			return better
+		}
+	}
+	return x.base
+}
+
+// outputFormat returns the format of the matrix that makes the logits: Q6_K, or Q8_0 where the mix is that already or
+// rows do not fit.
+func outputFormat(base string, m *model.Model, w *model.Weight) string {
+	c, err := codec.Lookup(base)
+	if err != nil {
+		return base
+	}
+	n, _ := c.Block()
+	switch {
+	case n == 1, base == "q8_0":
+		return base
+	case w.Shape()[1]%256 != 0, m.Config.Family.Name == "falcon":
+		return "q8_0"
+	}
+	return "q6_k"
+}
+
+// selected applies Targets and Ignore. A pattern that matches nothing is an error.
+func (s *Settings) selected(g *model.Graph) (map[*model.Weight]bool, error) {
+	match := func(what string, patterns []string) (map[*model.Weight]bool, error) {
+		found := map[*model.Weight]bool{}
+		for _, p := range patterns {
+			any := false
+			test := func(name string) bool { return name == p }
+			if expr, ok := strings.CutPrefix(p, "re:"); ok {
+				re, err := regexp.Compile(expr)
+				if err != nil {
+					return nil, fmt.Errorf("%s %q: %w", what, p, err)
+				}
+				test = re.MatchString
+			}
+			for _, w := range g.Weights {
+				if w.Role != model.RoleVector && test(w.Name) {
+					found[w], any = true, true
+				}
+			}
+			if !any {
+				return nil, fmt.Errorf("%s %q matches no matrix of the model; names are like embed, layers.0.attn.q, layers.0.mlp.down, head", what, p)
+			}
+		}
+		return found, nil
+	}
+	targets, err := match("targets", s.Targets)
+	if err != nil {
+		return nil, err
+	}
+	ignore, err := match("ignore", s.Ignore)
+	if err != nil {
+		return nil, err
+	}
+	out := map[*model.Weight]bool{}
+	for _, w := range g.Weights {
+		out[w] = (len(s.Targets) == 0 || targets[w]) && !ignore[w]
+	}
+	return out, nil
+}
+
+// checkFallbacks refuses formats that nobody asked for unless they are allowed.
+func (s *Settings) checkFallbacks(choices []Choice) error {
+	if s.AllowFallback {
+		return nil
+	}
+	n, first := 0, ""
+	for _, c := range choices {
+		if c.Wanted == "" {
+			continue
+		}
+		if n++; first == "" {
+			first = fmt.Sprintf("%s has rows of %d values, which are no multiple of a %s block and would become %s",
+				c.Weight.Name, c.Weight.Shape()[len(c.Weight.Dims)-1], c.Wanted, c.Codec.Name())
+		}
+	}
+	if n > 0 {
+		return fmt.Errorf("%d matrices cannot be %s: %s; set allow_fallback to accept that, or choose another format", n, s.Format, first)
+	}
+	return nil
+}
+
+// Bytes returns the size of all weights under a plan, when vectors are stored as vector says.
+func Bytes(m *model.Model, choices []Choice) int64 {
+	var total int64
+	for _, c := range choices {
+		t := m.Tensor(c.Weight)
+		if c.Codec == nil {
+			total += t.Bytes()
+			continue
+		}
+		rb, _ := codec.RowBytes(c.Codec, t.Cols())
+		total += int64(rb) * int64(t.Rows())
+	}
+	return total
+}
