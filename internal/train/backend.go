@@ -17,13 +17,15 @@ const backendName = "pare"
 
 // backend implements compute.Backend on package cpu: one device, memory shared with the host.
 type backend struct {
-	mu       sync.Mutex
-	kernels  map[string]cpu.Kernel // by the name of the function that stands for them in graphs
-	finished bool
-	execs    []*executable // compiled last; see observe
+	mu          sync.Mutex
+	definitions map[string]*definition   // of composites, by function name
+	bodies      map[string]*graphBuilder // of graphs that define composites, while they are drawn
+	finished    bool
 }
 
-func newBackend() *backend { return &backend{kernels: map[string]cpu.Kernel{}} }
+func newBackend() *backend {
+	return &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}}
+}
 
 var registerOnce sync.Once
 
@@ -47,19 +49,6 @@ func (b *backend) DeviceDescription(compute.DeviceNum) string {
 
 // Finalize drops everything; buffers handed out stay readable.
 func (b *backend) Finalize() { b.finished = true }
-
-// setKernel makes calls of the function of that name run a kernel.
-func (b *backend) setKernel(function string, k cpu.Kernel) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.kernels[function] = k
-}
-
-func (b *backend) kernel(function string) cpu.Kernel {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.kernels[function]
-}
 
 var dtypeOf = map[dtypes.DType]cpu.DType{
 	dtypes.Bool: cpu.Bool, dtypes.Uint8: cpu.Uint8, dtypes.Int32: cpu.Int32, dtypes.Int64: cpu.Int64, dtypes.Uint32: cpu.Uint32,

@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/notimplemented"
@@ -24,6 +25,11 @@ type graphBuilder struct {
 func (b *backend) Builder(name string) compute.Builder {
 	g := &graphBuilder{backend: b, name: name, named: map[string]*function{}}
 	g.main = g.newFunction(compute.MainName)
+	if strings.HasPrefix(name, bodyPrefix) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.bodies[name] = g
+	}
 	return g
 }
 
@@ -68,11 +74,7 @@ func (g *graphBuilder) Compile() (compute.Executable, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names}
-	g.backend.mu.Lock()
-	g.backend.execs = append(g.backend.execs, x)
-	g.backend.mu.Unlock()
-	return x, nil
+	return &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names}, nil
 }
 
 // executable implements compute.Executable.
@@ -219,7 +221,7 @@ func (f *function) Return(outputs []compute.Value, shardings []*compute.Sharding
 	return nil
 }
 
-// Call inlines a function, or adds the kernel that stands for it.
+// Call inlines a function, or what the backend knows under its name.
 func (f *function) Call(target compute.Function, inputs ...compute.Value) ([]compute.Value, error) {
 	nodes, err := f.nodes(inputs...)
 	if err != nil {
@@ -238,15 +240,14 @@ func (f *function) Call(target compute.Function, inputs ...compute.Value) ([]com
 			return nil, fmt.Errorf("function %q: value %d is %s, not %s", t.name, i, nodes[i].Shape(), p)
 		}
 	}
+	f.builder.backend.mu.Lock()
+	d := f.builder.backend.definitions[t.name]
+	f.builder.backend.mu.Unlock()
 	var results []*cpu.Node
-	if k := f.builder.backend.kernel(t.name); k != nil {
-		outs := make([]cpu.Shape, len(t.outputs))
-		for i, o := range t.outputs {
-			outs[i] = o.Shape()
-		}
-		results = f.program.Kernel(k, outs, nodes...)
-	} else {
+	if d == nil {
 		results = f.program.Inline(t.program, t.outputs, nodes)
+	} else if results, err = f.callComposite(d, nodes); err != nil {
+		return nil, err
 	}
 	out := make([]compute.Value, len(results))
 	for i, r := range results {

@@ -1,6 +1,10 @@
 package cpu
 
-import "math"
+import (
+	"math"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // Kernels over float32 tiles. dst may be one of the operands. Truth values are 0 and 1.
 
@@ -18,7 +22,7 @@ var binaryKernels [lastCompare]binaryKernel
 func init() {
 	u := &unaryKernels
 	u[fnAbs], u[fnNeg], u[fnSqrt], u[fnRsqrt] = absKernel, negKernel, sqrtKernel, rsqrtKernel
-	u[fnExp], u[fnLog], u[fnLogistic], u[fnTanh], u[fnErf] = expKernel, logKernel, logisticKernel, tanhKernel, erfKernel
+	u[fnExp], u[fnLog], u[fnLogistic], u[fnTanh], u[fnErf] = simd.Exp, logKernel, simd.Sigmoid, simd.Tanh, erfKernel
 	u[fnNot], u[fnIsFinite], u[fnIsNaN] = notKernel, finiteKernel, nanKernel
 	for _, f := range []fn{fnSign, fnExpm1, fnLog1p, fnFloor, fnCeil, fnRound, fnSin, fnCos} {
 		g := floatFunctions[f]
@@ -29,13 +33,13 @@ func init() {
 		}
 	}
 	b := &binaryKernels
-	b[fnAdd] = binaryKernel{vv: addVV, vs: addVS}
+	b[fnAdd] = binaryKernel{vv: simd.Add, vs: addVS}
 	b[fnSub] = binaryKernel{vv: subVV, vs: func(dst, x []float32, s float32) { addVS(dst, x, -s) }, sv: subSV}
-	b[fnMul] = binaryKernel{vv: mulVV, vs: mulVS}
+	b[fnMul] = binaryKernel{vv: simd.Mul, vs: simd.Scale}
 	b[fnDiv] = binaryKernel{vv: divVV, vs: divVS, sv: divSV}
 	b[fnMax] = binaryKernel{vv: maxVV, vs: maxVS}
 	b[fnMin] = binaryKernel{vv: minVV, vs: minVS}
-	b[fnAnd] = binaryKernel{vv: mulVV}
+	b[fnAnd] = binaryKernel{vv: simd.Mul}
 	b[fnOr] = binaryKernel{vv: maxVV}
 	b[fnXor] = compareKernel(fnNe)
 	for _, f := range []fn{fnPow, fnRem, fnAtan2} {
@@ -77,15 +81,8 @@ func truth(b bool) float32 {
 	return 0
 }
 
-func addVV(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	for i := range dst {
-		dst[i] = x[i] + y[i]
-	}
-}
-
 // addTo adds x to dst.
-func addTo(dst, x []float32) { addVV(dst, dst, x) }
+func addTo(dst, x []float32) { simd.Add(dst, dst, x) }
 
 func addVS(dst, x []float32, s float32) {
 	x = x[:len(dst)]
@@ -94,31 +91,21 @@ func addVS(dst, x []float32, s float32) {
 	}
 }
 
+// subVV has no vector kernel of its own; y is first scaled by -1, which rounds nothing.
 func subVV(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	for i := range dst {
-		dst[i] = x[i] - y[i]
+	if len(dst) > 0 && &dst[0] == &y[0] {
+		simd.Scale(dst, y, -1)
+		simd.Add(dst, dst, x)
+		return
 	}
+	copyUnlessSame(dst, x)
+	simd.Axpy(dst, y, -1)
 }
 
 func subSV(dst []float32, s float32, y []float32) {
 	y = y[:len(dst)]
 	for i := range dst {
 		dst[i] = s - y[i]
-	}
-}
-
-func mulVV(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	for i := range dst {
-		dst[i] = x[i] * y[i]
-	}
-}
-
-func mulVS(dst, x []float32, s float32) {
-	x = x[:len(dst)]
-	for i := range dst {
-		dst[i] = x[i] * s
 	}
 }
 
@@ -237,24 +224,6 @@ func erfKernel(dst, x []float32) {
 	}
 }
 
-func expKernel(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = exp32(v)
-	}
-}
-
-func logisticKernel(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = 1 / (1 + exp32(-v))
-	}
-}
-
-func tanhKernel(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = tanh32(v)
-	}
-}
-
 // exp32 is exp to about one unit in the last place: 2^k * e^r with |r| <= ln2/2 (Cephes expf).
 func exp32(x float32) float32 {
 	if !(x > -103.97208) {
@@ -288,26 +257,11 @@ func exp32(x float32) float32 {
 	return p * math.Float32frombits(uint32(n+127)<<23)
 }
 
-func tanh32(x float32) float32 {
-	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
-	if a < 0.625 { // Cephes tanhf
-		z := x * x
-		p := float32(-5.70498872745e-3)
-		p = float32(p*z) + 2.06390887954e-2
-		p = float32(p*z) - 5.37397155531e-2
-		p = float32(p*z) + 1.33314422036e-1
-		p = float32(p*z) - 3.33332819422e-1
-		return float32(float32(p*z)*x) + x
-	}
-	t := 1 - 2/(exp32(2*a)+1)
-	return math.Float32frombits(math.Float32bits(t)&^(1<<31) | math.Float32bits(x)&(1<<31))
-}
-
 // reduceKernel combines the values of a vector.
 func reduceKernel(f fn, x []float32) float32 {
 	switch f {
 	case fnAdd:
-		return sumKernel(x)
+		return simd.Sum(x)
 	case fnMul:
 		p := float32(1)
 		for _, v := range x {
@@ -315,11 +269,7 @@ func reduceKernel(f fn, x []float32) float32 {
 		}
 		return p
 	case fnMax:
-		m := float32(math.Inf(-1))
-		for _, v := range x {
-			m = max(m, v)
-		}
-		return m
+		return simd.Max(x)
 	case fnMin:
 		m := float32(math.Inf(1))
 		for _, v := range x {
@@ -328,25 +278,4 @@ func reduceKernel(f fn, x []float32) float32 {
 		return m
 	}
 	panic("cpu: reduction by " + fnNames[f])
-}
-
-// sumKernel adds in eight lanes, so that errors grow slowly.
-func sumKernel(x []float32) float32 {
-	var s [8]float32
-	i := 0
-	for ; i+8 <= len(x); i += 8 {
-		v := x[i : i+8 : i+8]
-		s[0] += v[0]
-		s[1] += v[1]
-		s[2] += v[2]
-		s[3] += v[3]
-		s[4] += v[4]
-		s[5] += v[5]
-		s[6] += v[6]
-		s[7] += v[7]
-	}
-	for k, v := range x[i:] {
-		s[k] += v
-	}
-	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
 }
