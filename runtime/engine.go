@@ -33,6 +33,7 @@ type Engine struct {
 	batch   int
 
 	bufs, tailBufs [][]float32
+	acts           activations
 	scratch        *Session // for work on single layers
 	tap            Tap
 }
@@ -135,7 +136,7 @@ func (e *Engine) UnloadLayer(i int) {
 func (e *Engine) Bytes() int64 {
 	var n int64
 	for _, m := range e.mats {
-		n += m.bytes()
+		n += m.Bytes()
 	}
 	for _, v := range e.vecs {
 		n += int64(4 * len(v))
