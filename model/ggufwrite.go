@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
 	"strings"
 
 	"github.com/parelm/pare/internal/progress"
@@ -13,12 +12,20 @@ import (
 	"github.com/parelm/pare/model/tensor"
 )
 
+// GGUFOptions is what a GGUF file says beside the model.
+type GGUFOptions struct {
+	Name string // general.name
+	Mix  string // the name of the mix for general.file_type, such as "q4_k_m"; empty takes the most common format
+}
+
 // SaveGGUF writes the model as one GGUF file that llama.cpp loads: vectors in float32, matrices as they are stored,
-// tokenizer and chat template in the metadata. fileType is the name of the mix for general.file_type, such as
-// "q4_k_m"; empty takes the most common format.
-func (m *Model) SaveGGUF(ctx context.Context, f SinkFile, fileType string) error {
+// tokenizer and chat template in the metadata.
+func (m *Model) SaveGGUF(ctx context.Context, f SinkFile, o GGUFOptions) error {
+	if err := m.checkGGUF(); err != nil {
+		return err
+	}
 	meta := &gguf.Metadata{}
-	if err := m.ggufMeta(meta, fileType); err != nil {
+	if err := m.ggufMeta(meta, o); err != nil {
 		return err
 	}
 	ts, err := m.ggufTensors(meta)
@@ -34,6 +41,10 @@ func (m *Model) SaveGGUF(ctx context.Context, f SinkFile, fileType string) error
 	w, err := gguf.NewWriter(f, infos, meta)
 	if err != nil {
 		return err
+	}
+	if plan, ok := f.(*sizeFile); ok {
+		plan.grow(w.Size())
+		return nil
 	}
 	task := progress.Start(ctx, "write", "B", total)
 	defer task.Done()
@@ -159,19 +170,19 @@ var fileTypes = map[string]uint32{"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_
 	"bf16": 32, "mxfp4": 38, "q3_k": 12, "q4_k": 15, "q5_k": 17}
 
 // ggufMeta fills the metadata.
-func (m *Model) ggufMeta(meta *gguf.Metadata, fileType string) error {
+func (m *Model) ggufMeta(meta *gguf.Metadata, opt GGUFOptions) error {
 	c := m.Config
 	arch := c.Family.gguf()
 	meta.Set("general.architecture", arch)
 	meta.Set("general.type", "model")
-	if name := filepath.Base(m.Path); m.Path != "" && name != "." {
-		meta.Set("general.name", strings.TrimSuffix(name, filepath.Ext(name)))
+	if opt.Name != "" {
+		meta.Set("general.name", opt.Name)
 	}
-	common, quantized := m.commonFormat()
-	if fileType == "" {
-		fileType = common
+	common, quantized := m.Format()
+	if opt.Mix == "" {
+		opt.Mix = common
 	}
-	if t, ok := fileTypes[strings.ToLower(fileType)]; ok {
+	if t, ok := fileTypes[strings.ToLower(opt.Mix)]; ok {
 		meta.Set("general.file_type", t)
 	}
 	if quantized {
@@ -201,21 +212,12 @@ func (m *Model) ggufMeta(meta *gguf.Metadata, fileType string) error {
 	return m.side.toGGUF(meta, c)
 }
 
-// commonFormat returns the format of most weights, and whether any is quantized.
-func (m *Model) commonFormat() (name string, quantized bool) {
-	count := map[string]int{}
+// Format returns the format of most weights, and whether any is quantized.
+func (m *Model) Format() (name string, quantized bool) {
 	for _, w := range m.Graph.Weights {
-		if t := m.tensors[w]; w.Role == RoleMatrix {
-			count[t.Codec.Name()] += t.Len()
-			quantized = quantized || !isFloat(t.Codec)
-		}
+		quantized = quantized || w.Role == RoleMatrix && !isFloat(m.tensors[w].Codec)
 	}
-	for _, n := range sortedKeys(count) {
-		if name == "" || count[n] > count[name] {
-			name = n
-		}
-	}
-	return name, quantized
+	return m.common(RoleMatrix), quantized
 }
 
 // putSizes writes the keys that every architecture has.

@@ -74,6 +74,10 @@ func TestFamilies(t *testing.T) {
 				}
 				defer back.Close()
 				sameModel(t, back, m)
+				size, err := m.Outline(m.Config).SizeHF(context.Background())
+				if err != nil || size != dirBytes(t, path) {
+					t.Errorf("planned %d bytes (%v), wrote %d", size, err, dirBytes(t, path))
+				}
 			})
 			t.Run("gguf round trip", func(t *testing.T) { testGGUF(t, m) })
 			t.Run("folds", func(t *testing.T) { testFolds(t, m) })
@@ -232,16 +236,23 @@ func testLayers(t *testing.T, m *model.Model) {
 	sameModel(t, back, small)
 }
 
-// TestGoldenFiles writes the reference checkpoints and expects their tensors under the same names, bit for bit.
+// TestGoldenFiles writes the reference checkpoints, as they are and by way of GGUF, and expects their tensors under the
+// same names, bit for bit.
 func TestGoldenFiles(t *testing.T) {
 	root := tiny.Shared(t, "golden", "arch")
-	for _, name := range models.Names() {
+	for _, name := range append(models.Names(), "llama/bf16_sharded", "gemma/bf16_sharded") {
 		m, err := model.Open(filepath.Join(root, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := t.TempDir()
 		if err := m.SaveHF(context.Background(), dir(path)); err != nil {
+			t.Fatal(err)
+		}
+		compareFiles(t, filepath.Join(root, name), path)
+		_, back := saveGGUF(t, m)
+		path = t.TempDir()
+		if err := back.SaveHF(context.Background(), dir(path)); err != nil {
 			t.Fatal(err)
 		}
 		compareFiles(t, filepath.Join(root, name), path)
@@ -284,7 +295,7 @@ func saveGGUF(t *testing.T, m *model.Model) (path string, back *model.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.SaveGGUF(context.Background(), f, ""); err != nil {
+	if err := m.SaveGGUF(context.Background(), f, model.GGUFOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -298,8 +309,28 @@ func saveGGUF(t *testing.T, m *model.Model) (path string, back *model.Model) {
 	return path, back
 }
 
+func dirBytes(t *testing.T, path string) int64 {
+	t.Helper()
+	var total int64
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += st.Size()
+	}
+	return total
+}
+
 func testGGUF(t *testing.T, m *model.Model) {
 	path, back := saveGGUF(t, m)
+	if size, err := m.SizeGGUF(context.Background(), model.GGUFOptions{}); err != nil || size != dirBytes(t, filepath.Dir(path)) {
+		t.Errorf("planned %d bytes (%v), wrote %d", size, err, dirBytes(t, filepath.Dir(path)))
+	}
 	sameModel(t, back, m)
 	hf := t.TempDir()
 	if err := back.SaveHF(context.Background(), dir(hf)); err != nil {

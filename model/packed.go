@@ -92,7 +92,7 @@ func quantizationConfig(modules map[codec.Group][]string, ignore []string) json.
 	return conf.bytes()
 }
 
-// packTensor returns the tensors of one matrix. Scales and zero points are read at once: they are a small part.
+// packTensor returns the tensors of one matrix, as views.
 func packTensor(t *tensor.Tensor, base string, g codec.Group) ([]*tensor.Tensor, error) {
 	rows, cols := t.Shape[0], t.Shape[1]
 	per := 32 / g.Bits
@@ -104,6 +104,10 @@ func packTensor(t *tensor.Tensor, base string, g codec.Group) ([]*tensor.Tensor,
 		size = cols
 	}
 	n := cols / size
+	f32, err := codec.Lookup("f32")
+	if err != nil {
+		return nil, err
+	}
 	i32, err := codec.Lookup("i32")
 	if err != nil {
 		return nil, err
@@ -112,35 +116,16 @@ func packTensor(t *tensor.Tensor, base string, g codec.Group) ([]*tensor.Tensor,
 	if err != nil {
 		return nil, err
 	}
-	scales, zeros := make([]float32, rows*n), make([]int, rows*n)
-	p := &packedRows{t: t, g: g, size: size, n: n}
-	block := g.Bytes(size)
-	row := make([]byte, t.RowBytes())
-	codes := make([]int16, size)
-	for r := range rows {
-		if err := t.Src.ReadRows(row, r, r+1); err != nil {
-			return nil, err
-		}
-		for k := range n {
-			s, z := g.Get(row[k*block:(k+1)*block], codes)
-			scales[r*n+k], zeros[r*n+k] = s, int(z)
-		}
-	}
+	p := packedRows{t: t, g: g, size: size, n: n}
 	shape := make([]byte, 16)
 	binary.LittleEndian.PutUint64(shape, uint64(rows))
 	binary.LittleEndian.PutUint64(shape[8:], uint64(cols))
 	out := []*tensor.Tensor{
-		{Name: base + ".weight_packed", Codec: i32, Shape: []int{rows, cols / per}, Src: p},
-		tensor.FromFloat32(base+".weight_scale", []int{rows, n}, scales),
+		{Name: base + ".weight_packed", Codec: i32, Shape: []int{rows, cols / per}, Src: &p},
+		{Name: base + ".weight_scale", Codec: f32, Shape: []int{rows, n}, Src: &packedScales{p}},
 	}
 	if g.Zero {
-		z := make([]byte, 4*((rows+per-1)/per)*n)
-		for i, v := range zeros {
-			r, k := i/n, i%n
-			word := z[4*(r/per*n+k):]
-			binary.LittleEndian.PutUint32(word, binary.LittleEndian.Uint32(word)|uint32(v)<<(r%per*g.Bits))
-		}
-		out = append(out, tensor.FromBytes(base+".weight_zero_point", i32, []int{(rows + per - 1) / per, n}, z))
+		out = append(out, &tensor.Tensor{Name: base + ".weight_zero_point", Codec: i32, Shape: []int{(rows + per - 1) / per, n}, Src: &packedZeros{p}})
 	}
 	return append(out, tensor.FromBytes(base+".weight_shape", i64, []int{2}, shape)), nil
 }
@@ -172,6 +157,42 @@ func (p *packedRows) ReadRows(dst []byte, lo, hi int) error {
 		}
 	}
 	return nil
+}
+
+// packedScales is the scales of a group format.
+type packedScales struct{ packedRows }
+
+func (p *packedScales) ReadRows(dst []byte, lo, hi int) error {
+	return p.heads(lo, hi, func(i int, head []byte) { copy(dst[4*i:], head[:4]) })
+}
+
+// heads calls f with what stands before the codes of every group of some rows.
+func (p *packedRows) heads(lo, hi int, f func(i int, head []byte)) error {
+	block := p.g.Bytes(p.size)
+	row := make([]byte, p.t.RowBytes())
+	for r := lo; r < hi; r++ {
+		if err := p.t.Src.ReadRows(row, r, r+1); err != nil {
+			return err
+		}
+		for k := range p.n {
+			f((r-lo)*p.n+k, row[k*block:])
+		}
+	}
+	return nil
+}
+
+// packedZeros is the zero points of a group format, packed down the rows.
+type packedZeros struct{ packedRows }
+
+func (p *packedZeros) ReadRows(dst []byte, lo, hi int) error {
+	per := 32 / p.g.Bits
+	clear(dst)
+	return p.heads(lo*per, min(hi*per, p.t.Shape[0]), func(i int, head []byte) {
+		r, k := i/p.n, i%p.n
+		zero := uint32(math.Float32frombits(binary.LittleEndian.Uint32(head[4:])))
+		word := dst[4*(r/per*p.n+k):]
+		binary.LittleEndian.PutUint32(word, binary.LittleEndian.Uint32(word)|zero<<(r%per*p.g.Bits))
+	})
 }
 
 // unpacker opens the matrices of a packed checkpoint.

@@ -7,15 +7,16 @@ import (
 
 	"github.com/parelm/pare/model/gguf"
 	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/tokenizer"
 )
 
 // Side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
 // They are kept byte for byte.
 type Side struct {
-	dir   string            // where they lie
-	names []string          // those that do
-	made  map[string][]byte // those made from GGUF metadata
-	meta  *gguf.Metadata    // where the model came from a GGUF file
+	dir   string         // where they lie
+	names []string       // those that do
+	meta  *gguf.Metadata // where the model came from a GGUF file
+	tok   *tokenizer.Tokenizer
 }
 
 // sideLimit bounds one side file; the largest published tokenizer.json is 33 MB.
@@ -59,21 +60,11 @@ func sideFiles(dir string) (Side, error) {
 	return s, nil
 }
 
-// read returns the content of a side file, or nil where there is none.
-func (s *Side) read(name string) ([]byte, error) {
-	if b, ok := s.made[name]; ok {
-		return b, nil
-	}
-	for _, n := range s.names {
-		if n == name {
-			return os.ReadFile(filepath.Join(s.dir, name))
-		}
-	}
-	return nil, nil
-}
+func (s *Side) read(name string) ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, name)) }
 
+// copy writes the side files into a Hugging Face directory.
 func (s *Side) copy(sink Sink) error {
-	for _, n := range append(append([]string(nil), s.names...), sortedKeys(s.made)...) {
+	for _, n := range s.names {
 		data, err := s.read(n)
 		if err != nil {
 			return err
@@ -82,16 +73,16 @@ func (s *Side) copy(sink Sink) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// toGGUF writes tokenizer and chat template: those of the GGUF file it came from, or of the tokenizer files.
-func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
-	if s.meta != nil {
-		for k, v := range s.meta.All() {
-			if strings.HasPrefix(k, "tokenizer.") {
-				meta.Set(k, v)
-			}
+	if s.meta == nil {
+		return nil
+	}
+	made, err := s.fromGGUF()
+	if err != nil {
+		return err
+	}
+	for _, n := range sortedKeys(made) {
+		if err := writeFile(sink, n, made[n]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -121,3 +121,13 @@ func fit(format string, cols int) (codec.Codec, error) {
 		format = next
 	}
 }
+
+// DisplayName returns a format's name as it is usually written: Q4_K_M, W4A16, bf16.
+func DisplayName(name string) string {
+	lower := strings.ToLower(name)
+	switch {
+	case strings.HasPrefix(lower, "q"), strings.HasPrefix(lower, "iq"), strings.HasPrefix(lower, "w"), strings.HasPrefix(lower, "mx"):
+		return strings.ToUpper(name)
+	}
+	return lower
+}

@@ -51,7 +51,7 @@ func reopen(t *testing.T, m *model.Model, format string) *model.Model {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.SaveGGUF(context.Background(), f, format); err != nil {
+		if err := m.SaveGGUF(context.Background(), f, model.GGUFOptions{Mix: format}); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {

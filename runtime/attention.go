@@ -58,15 +58,13 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 				s[j] = simd.Dot(q, c.spec.key(c.pages[at/pageKeys], kv, at%pageKeys)) * float32(a.Scale)
 			}
 			bias(a, s, h, first)
-			softmax(s)
+			simd.Softmax(s, s)
 			y := out[(p.lo+i)*width+h*a.ValueDim:][:a.ValueDim]
 			clear(y)
 			for j, w := range s {
 				at := first + j
 				v := c.spec.value(c.pages[at/pageKeys], kv, at%pageKeys)
-				for d := range y {
-					y[d] += w * v[d]
-				}
+				simd.Axpy(y, v, w)
 			}
 		}
 	}
@@ -83,21 +81,5 @@ func bias(a *model.Attention, s []float32, head, first int) {
 		for j := range s {
 			s[j] += float32(a.Alibi.Bias(head, first+j))
 		}
-	}
-}
-
-func softmax(x []float32) {
-	top := float32(math.Inf(-1))
-	for _, v := range x {
-		top = max(top, v)
-	}
-	var sum float32
-	for i, v := range x {
-		x[i] = float32(math.Exp(float64(v - top)))
-		sum += x[i]
-	}
-	inv := 1 / sum
-	for i := range x {
-		x[i] *= inv
 	}
 }

@@ -68,17 +68,29 @@ func (e *Engine) run(b *batch, lo, hi int) {
 	}
 }
 
-// tailRows is how many rows go through the head at once: the logits of a whole prompt over a large vocabulary would not
+// headRows is how many rows go through the head at once: the logits of a whole prompt over a large vocabulary would not
 // fit.
-const tailRows = 32
+const headRows = 32
 
 // tail runs what follows the layers on rows [from, rows) of b and calls f with the logits of each.
 func (e *Engine) tail(b *batch, from int, f func(row int, logits []float32) error) error {
+	rows := make([]int, 0, b.rows-from)
+	for r := from; r < b.rows; r++ {
+		rows = append(rows, r)
+	}
+	return e.tailRows(b, rows, func(i int, logits []float32) error { return f(from+i, logits) })
+}
+
+// tailRows runs what follows the layers on the given rows of b and calls f with the logits of each, in their order.
+func (e *Engine) tailRows(b *batch, rows []int, f func(i int, logits []float32) error) error {
 	hidden, vocab := e.plan.hidden, e.Vocab()
-	for lo := from; lo < b.rows; lo += tailRows {
-		n := min(tailRows, b.rows-lo)
+	for lo := 0; lo < len(rows); lo += headRows {
+		n := min(headRows, len(rows)-lo)
 		t := &batch{e: e, rows: n, bufs: grow(&e.tailBufs, e.plan.tail, n)}
-		copy(t.f(stream, hidden), b.bufs[stream][lo*hidden:(lo+n)*hidden])
+		in := t.f(stream, hidden)
+		for i, r := range rows[lo : lo+n] {
+			copy(in[i*hidden:(i+1)*hidden], b.bufs[stream][r*hidden:(r+1)*hidden])
+		}
 		e.run(t, len(e.plan.segments)-1, len(e.plan.segments)-1)
 		logits := t.f(e.plan.logits, vocab)
 		for r := range n {

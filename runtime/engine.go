@@ -28,10 +28,12 @@ type Engine struct {
 	mats    map[*model.Weight]matrix
 	vecs    map[*model.Weight][]float32
 	ropes   map[*model.Rope]*cachedTable
+	norms   map[*model.Node]affine
 	context int
 	batch   int
 
 	bufs, tailBufs [][]float32
+	acts           activations
 	scratch        *Session // for work on single layers
 	tap            Tap
 }
@@ -46,7 +48,8 @@ func (e *Engine) SetTap(t Tap) { e.tap = t }
 // Load compiles the model's graph and reads its weights.
 func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 	e := &Engine{Model: m, context: o.Context, batch: o.Batch,
-		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{}}
+		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{},
+		norms: map[*model.Node]affine{}}
 	if e.context == 0 {
 		e.context = m.Config.MaxContext()
 	}
@@ -85,6 +88,9 @@ func (e *Engine) load(w *model.Weight) error {
 	t := e.Model.Tensor(w)
 	if w.Role == model.RoleVector {
 		v, err := t.Float32()
+		if err == nil {
+			err = t.CheckFinite()
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
 		}
@@ -123,13 +129,14 @@ func (e *Engine) UnloadLayer(i int) {
 		delete(e.mats, w)
 		delete(e.vecs, w)
 	}
+	clear(e.norms)
 }
 
 // Bytes returns the memory of the loaded weights.
 func (e *Engine) Bytes() int64 {
 	var n int64
 	for _, m := range e.mats {
-		n += m.bytes()
+		n += m.Bytes()
 	}
 	for _, v := range e.vecs {
 		n += int64(4 * len(v))

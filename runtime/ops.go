@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -24,7 +25,7 @@ func (c *compiler) embed(n *model.Node) {
 	w, dst, width := n.Weight(0), c.buf[n], n.Out.Size()
 	c.step("embed", func(b *batch) {
 		y, m := b.f(dst, width), b.e.mats[w]
-		b.each(width, func(r int) { m.row(y[r*width:(r+1)*width], int(b.ids[r])) })
+		b.each(width, func(r int) { m.Row(y[r*width:(r+1)*width], int(b.ids[r])) })
 	})
 }
 
@@ -42,30 +43,41 @@ func (c *compiler) position(n *model.Node) {
 	})
 }
 
-// linears multiplies x with every matrix of the group in one pass over the cores.
-func (b *batch) linears(in *model.Node, x []float32, outs []linearOut) {
-	b.tap(in, x)
-	type task struct{ out, lo, hi int }
-	var tasks []task
+// task is a stretch of rows of one of the layers of a linear step.
+type task struct{ out, lo, hi int }
+
+// tasks splits the layers of a linear step.
+func tasks(outs []linearOut) []task {
+	var ts []task
 	for i, o := range outs {
-		for lo, g := 0, grain(o.width); lo < o.width; lo += g {
-			tasks = append(tasks, task{i, lo, min(lo+g, o.width)})
+		for lo, n := 0, taskRows(o.width); lo < o.width; lo += n {
+			ts = append(ts, task{i, lo, min(lo+n, o.width)})
 		}
 	}
-	par.For(len(tasks), 1, func(a, _ int) {
-		t := tasks[a]
+	return ts
+}
+
+// linears multiplies x with every matrix of the group in one pass over the cores.
+func (b *batch) linears(in *model.Node, x []float32, outs []linearOut, ts []task) {
+	b.tap(in, x)
+	quantize := false
+	for i := range outs {
+		quantize = quantize || b.e.mats[outs[i].w].Quantized()
+	}
+	a := &b.e.acts
+	a.reset(x, b.rows, in.Out.Size(), quantize)
+	par.For(len(ts), 1, func(i, _ int) {
+		t := ts[i]
 		o := &outs[t.out]
 		y := b.f(o.buf, o.width)
-		b.e.mats[o.w].mul(y[t.lo:], o.width, x, b.rows, t.lo, t.hi, o.add)
+		mul(b.e.mats[o.w], y[t.lo:], o.width, a, t.lo, t.hi, o.add)
 		if o.bias == nil {
 			return
 		}
 		bias := b.e.vecs[o.bias][t.lo:t.hi]
 		for r := range b.rows {
 			row := y[r*o.width+t.lo:][:len(bias)]
-			for j, v := range bias {
-				row[j] += v
-			}
+			simd.Add(row, row, bias)
 		}
 	})
 }
@@ -80,18 +92,20 @@ func (c *compiler) norm(n *model.Node) {
 	part := width / spec.Groups
 	c.step("norm "+n.Site, func(b *batch) {
 		x, y := b.f(src, width), b.f(dst, width)
-		scale, shift := b.e.vec(w), b.e.vec(bias)
+		v := b.e.affine(n, w, bias, part)
 		b.each(width, func(r int) {
 			for g := range spec.Groups {
 				at := r*width + g*part
-				s, h := scale, shift
-				if len(s) > part {
-					s = s[g*part:]
+				k := g * part % len(v.scale) // one scale for all parts, or one each
+				scale, shift := v.scale[k:k+part], v.shift[k:k+part]
+				if spec.Kind == "layer" {
+					simd.LayerNorm(y[at:at+part], x[at:at+part], scale, shift, spec.Eps)
+					continue
 				}
-				if len(h) > part {
-					h = h[g*part:]
+				simd.RMSNorm(y[at:at+part], x[at:at+part], scale, spec.Eps)
+				if bias != nil {
+					simd.Add(y[at:at+part], y[at:at+part], shift)
 				}
-				normRow(y[at:at+part], x[at:at+part], &spec, s, h)
 			}
 		})
 	})
@@ -105,37 +119,36 @@ func (e *Engine) vec(w *model.Weight) []float32 {
 	return e.vecs[w]
 }
 
-// normRow normalises x into y, which may be x. Sums are float64, so that wide rows lose nothing.
-func normRow(y, x []float32, n *model.Norm, scale, shift []float32) {
-	var mean float64
-	if n.Kind == "layer" {
-		var s float64
-		for _, v := range x {
-			s += float64(v)
-		}
-		mean = s / float64(len(x))
+// affine is the scale and shift of a norm as the kernels want them: always there, of equal length, with the one added
+// that some models leave out.
+type affine struct{ scale, shift []float32 }
+
+func (e *Engine) affine(n *model.Node, w, bias *model.Weight, part int) affine {
+	if v, ok := e.norms[n]; ok {
+		return v
 	}
-	var square float64
-	for _, v := range x {
-		d := float64(v) - mean
-		square += d * d
-	}
-	inv := float32(1 / math.Sqrt(square/float64(len(x))+n.Eps))
-	m := float32(mean)
-	for i, v := range x {
-		v = (v - m) * inv
-		if scale != nil {
-			if n.PlusOne {
-				v *= 1 + scale[i]
-			} else {
-				v *= scale[i]
-			}
+	size := part
+	for _, x := range []*model.Weight{w, bias} {
+		if x != nil {
+			size = x.Len()
 		}
-		if shift != nil {
-			v += shift[i]
-		}
-		y[i] = v
 	}
+	v := affine{make([]float32, size), make([]float32, size)}
+	for i := range v.scale {
+		switch {
+		case w == nil:
+			v.scale[i] = 1
+		case n.Norm.PlusOne:
+			v.scale[i] = 1 + e.vecs[w][i]
+		default:
+			v.scale[i] = e.vecs[w][i]
+		}
+		if bias != nil {
+			v.shift[i] = e.vecs[bias][i]
+		}
+	}
+	e.norms[n] = v
+	return v
 }
 
 // act applies an activation; where its only reader is a product, the product takes it along.
@@ -165,11 +178,7 @@ func unaryFunc(n *model.Node) func(y, x []float32) {
 	k := float32(n.C)
 	switch n.Op {
 	case model.OpScale:
-		return func(y, x []float32) {
-			for i, v := range x {
-				y[i] = k * v
-			}
-		}
+		return func(y, x []float32) { simd.Scale(y, x, k) }
 	case model.OpSoftcap:
 		return func(y, x []float32) {
 			for i, v := range x {
@@ -197,13 +206,11 @@ func activation(a model.Activation) func(y, x []float32) {
 	}
 	switch a {
 	case model.SiLU:
-		return each(func(v float64) float64 { return v / (1 + math.Exp(-v)) })
+		return simd.SiLU
 	case model.GELU:
-		return each(func(v float64) float64 { return 0.5 * v * (1 + math.Erf(v/math.Sqrt2)) })
+		return simd.GELU
 	case model.GELUTanh:
-		return each(func(v float64) float64 {
-			return 0.5 * v * (1 + math.Tanh(0.7978845608028654*(v+0.044715*v*v*v)))
-		})
+		return simd.GELUTanh
 	case model.QuickGELU:
 		return each(func(v float64) float64 { return v / (1 + math.Exp(-1.702*v)) })
 	case model.ReLU:
@@ -211,11 +218,11 @@ func activation(a model.Activation) func(y, x []float32) {
 	case model.ReLUSquared:
 		return each(func(v float64) float64 { return max(v, 0) * max(v, 0) })
 	case model.Sigmoid:
-		return each(func(v float64) float64 { return 1 / (1 + math.Exp(-v)) })
+		return simd.Sigmoid
 	case model.Softplus:
 		return each(func(v float64) float64 { return max(v, 0) + math.Log1p(math.Exp(-math.Abs(v))) })
 	case model.Tanh:
-		return each(math.Tanh)
+		return simd.Tanh
 	}
 	panic("runtime: activation " + string(a))
 }
@@ -233,9 +240,8 @@ func (c *compiler) add(n *model.Node) {
 	c.step("add", func(b *batch) {
 		p, q, out := b.f(xb, width), b.f(yb, width), b.f(dst, width)
 		b.each(width, func(r int) {
-			for i := r * width; i < (r+1)*width; i++ {
-				out[i] = p[i] + q[i]
-			}
+			lo, hi := r*width, (r+1)*width
+			simd.Add(out[lo:hi], p[lo:hi], q[lo:hi])
 		})
 	})
 }
@@ -273,10 +279,7 @@ func (c *compiler) mul(n *model.Node) {
 				}
 				return
 			}
-			qx := q[r*width : (r+1)*width]
-			for i, v := range px {
-				o[i] = v * qx[i]
-			}
+			simd.Mul(o, px, q[r*width:(r+1)*width])
 		})
 	})
 }

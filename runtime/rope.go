@@ -3,6 +3,7 @@ package runtime
 import (
 	"math"
 
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -66,18 +67,10 @@ func (t *ropeTable) rotate(row []float32, head, pos int) {
 	half := len(t.freq)
 	cos, sin := t.cos[pos*half:][:half], t.sin[pos*half:][:half]
 	for h := 0; h < len(row); h += head {
-		if t.r.Interleaved {
-			x := row[h : h+2*half]
-			for i, c := range cos {
-				a, b := x[2*i], x[2*i+1]
-				x[2*i], x[2*i+1] = a*c-b*sin[i], a*sin[i]+b*c
-			}
-			continue
-		}
-		x, y := row[h:h+half], row[h+half:h+2*half]
-		for i, c := range cos {
-			a, b := x[i], y[i]
-			x[i], y[i] = a*c-b*sin[i], a*sin[i]+b*c
+		if x := row[h : h+2*half]; t.r.Interleaved {
+			simd.RoPEPairs(x, cos, sin)
+		} else {
+			simd.RoPEHalf(x, cos, sin)
 		}
 	}
 }

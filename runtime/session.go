@@ -84,16 +84,8 @@ func (s *Session) Each(ctx context.Context, ids []int32, f func(i int, logits []
 
 // each is Each for the ids from place from on.
 func (s *Session) each(ctx context.Context, ids []int32, from int, f func(i int, logits []float32) error) error {
-	if len(ids) == 0 {
-		return fmt.Errorf("no tokens given")
-	}
-	if n := len(s.ids) + len(ids); n > s.e.context {
-		return fmt.Errorf("%d tokens are over the context of %d", n, s.e.context)
-	}
-	for _, id := range ids {
-		if id < 0 || int(id) >= s.e.Vocab() {
-			return fmt.Errorf("token id %d: the vocabulary has %d", id, s.e.Vocab())
-		}
+	if err := s.check(ids); err != nil {
+		return err
 	}
 	if s.stale(len(ids)) { // frequencies change with the length: what is cached was rotated otherwise
 		all := append(append([]int32(nil), s.ids...), ids...)
@@ -115,6 +107,22 @@ func (s *Session) each(ctx context.Context, ids []int32, from int, f func(i int,
 		}
 		if err := s.e.tail(b, max(from-lo, 0), func(r int, logits []float32) error { return f(lo+r, logits) }); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// check returns an error for ids that cannot be appended.
+func (s *Session) check(ids []int32) error {
+	if len(ids) == 0 {
+		return fmt.Errorf("no tokens given")
+	}
+	if n := len(s.ids) + len(ids); n > s.e.context {
+		return fmt.Errorf("%d tokens are over the context of %d", n, s.e.context)
+	}
+	for _, id := range ids {
+		if id < 0 || int(id) >= s.e.Vocab() {
+			return fmt.Errorf("token id %d: the vocabulary has %d", id, s.e.Vocab())
 		}
 	}
 	return nil

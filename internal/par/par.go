@@ -2,58 +2,63 @@
 //
 // A reduction that is summed per chunk and then over chunks in order gives the same bits for one, two or
 // three threads, because the chunks are the same. That is the whole of pare's determinism over threads.
+//
+// The threads are kept: they spin for some microseconds after a loop, because the next one is usually near, and
+// sleep after that. A loop started inside another one, or while another goroutine's loop has the threads, runs on the
+// goroutine that started it; with fixed borders this changes nothing but the time.
 package par
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
+// maxThreads bounds the threads that SetThreads takes, so that a slip of the hand does not start a million.
+const maxThreads = 1024
+
 var threads atomic.Int32
 
-func init() { threads.Store(int32(runtime.GOMAXPROCS(0))) }
+func init() { threads.Store(int32(min(runtime.GOMAXPROCS(0), maxThreads))) }
 
-// Threads returns the number of threads that For uses.
+// Threads returns the number of threads that For and Run use, the calling one included.
 func Threads() int { return int(threads.Load()) }
 
-// SetThreads sets the number of threads that For uses; n < 1 means all cores.
+// SetThreads sets the number of threads that For and Run use; n < 1 means all cores.
 func SetThreads(n int) {
 	if n < 1 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	threads.Store(int32(n))
+	threads.Store(int32(min(n, maxThreads)))
 }
 
-// For calls f(lo, hi) for the consecutive chunks [0,grain), [grain,2*grain), ... of [0,n), several at a time.
-// The chunks depend on n and grain alone. f must not panic and must not depend on the order of the chunks.
+// For calls f(lo, hi) for the consecutive chunks [0,grain), [grain,2*grain), ... of [0,n), several at a time, and
+// returns when all are done. The chunks depend on n and grain alone; a grain below 1 is 1. f must not depend on the order
+// of the chunks. If f panics, no further chunk starts and For panics with that value in the caller's goroutine.
 func For(n, grain int, f func(lo, hi int)) {
-	if grain < 1 {
-		grain = 1
-	}
-	chunks := (n + grain - 1) / grain
-	workers := min(Threads(), chunks)
-	if workers <= 1 {
-		for lo := 0; lo < n; lo += grain {
-			f(lo, min(lo+grain, n))
-		}
+	grain = max(grain, 1)
+	if n <= grain || Threads() == 1 || !shared.acquire() {
+		each(n, grain, f)
 		return
 	}
-	var next atomic.Int64
-	run := func() {
-		for {
-			c := int(next.Add(1)) - 1
-			if c >= chunks {
-				return
-			}
-			lo := c * grain
-			f(lo, min(lo+grain, n))
-		}
+	p := shared
+	p.n, p.grain, p.f = n, grain, f
+	p.next.Store(0)
+	p.offer(min(Threads(), chunks(n, grain)) - 1)
+	p.finish()
+}
+
+// each is For on one thread.
+func each(n, grain int, f func(lo, hi int)) {
+	for lo := 0; lo < n; lo += grain {
+		f(lo, min(lo+grain, n))
 	}
-	var wg sync.WaitGroup
-	for range workers - 1 {
-		wg.Go(run)
+}
+
+// chunks returns how many chunks of grain make n, without overflow for any n.
+func chunks(n, grain int) int {
+	c := n / grain
+	if n%grain != 0 {
+		c++
 	}
-	run()
-	wg.Wait()
+	return c
 }

@@ -112,7 +112,7 @@ func TestPowerCutDuringReplacement(t *testing.T) {
 		if _, err := work(m, "/out"); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("/out", dirName("q4", keyOf("q4")))
+		path := filepath.Join("/out", DirName("q4", keyOf("q4")))
 		f, err := m.OpenFile(filepath.Join(path, "model.safetensors"), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join("/out", dirName("q4", keyOf("q4")))
+	dir := filepath.Join("/out", DirName("q4", keyOf("q4")))
 	_, checks, err := Verify(t.Context(), base, dir)
 	if err != nil || len(checks) != 4 {
 		t.Fatal(checks, err)

@@ -87,7 +87,7 @@ func TestKillAtEveryPoint(t *testing.T) {
 					if _, err := work(fsx.OS, dir); err != nil {
 						t.Fatal(err)
 					}
-					bad := filepath.Join(dir, dirName("q4", keyOf("q4")), "empty.txt")
+					bad := filepath.Join(dir, DirName("q4", keyOf("q4")), "empty.txt")
 					if err := os.WriteFile(bad, []byte("no"), 0o666); err != nil {
 						t.Fatal(err)
 					}

@@ -30,7 +30,7 @@ const (
 
 // Scratch returns the scratch directory of a key and removes half-written files in it.
 func (s *Store) Scratch(label, key string) (*Scratch, error) {
-	return openScratch(s.fsys, filepath.Join(s.Dir, workPrefix+dirName(label, key)))
+	return openScratch(s.fsys, filepath.Join(s.Dir, workPrefix+DirName(label, key)))
 }
 
 // Leftovers returns the scratch directories that are there, by name, with their sizes in bytes.
@@ -60,7 +60,7 @@ func Leftovers(fsys fsx.FS, dir string) (map[string]int64, error) {
 }
 
 // ScratchName returns the name that Leftovers gives to the scratch directory of a key.
-func ScratchName(label, key string) string { return workPrefix + dirName(label, key) }
+func ScratchName(label, key string) string { return workPrefix + DirName(label, key) }
 
 func openScratch(fsys fsx.FS, dir string) (*Scratch, error) {
 	if err := fsx.MkdirAll(fsys, dir); err != nil {

@@ -55,7 +55,7 @@ func Open(fsys fsx.FS, dir, what string) (*Store, error) {
 	}
 	lock, err := fsys.Lock(lockPath)
 	if errors.Is(err, fsx.ErrBusy) {
-		return nil, fmt.Errorf("%s is in use%s: %w", dir, describeHolder(fsys, lockPath), fsx.ErrBusy)
+		return nil, busy(fsys, dir)
 	}
 	if err != nil {
 		return nil, err
@@ -101,15 +101,6 @@ func (s *Store) note(lockPath, what string) error {
 		err = io.ErrShortWrite
 	}
 	return errors.Join(err, f.Close())
-}
-
-func describeHolder(fsys fsx.FS, lockPath string) string {
-	data, err := fsx.ReadFile(fsys, lockPath, 1<<16)
-	var h holder
-	if err != nil || json.Unmarshal(data, &h) != nil || h.PID == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" by process %d on %s (pare %s, since %s)", h.PID, h.Host, h.What, h.Since.Local().Format("2 Jan 15:04:05"))
 }
 
 var tempPattern = regexp.MustCompile(`^` + regexp.QuoteMeta(tempPrefix) + `.*-([0-9]+)$`)
@@ -172,8 +163,8 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// dirName returns the name of the artifact's directory: a readable label and the beginning of the key.
-func dirName(label, key string) string { return short(label) + "-" + key[:keyChars] }
+// DirName returns the name of an artifact's directory: a readable label and the beginning of the key.
+func DirName(label, key string) string { return short(label) + "-" + key[:keyChars] }
 
 // Find returns the verified artifact of a key, nil where there is none, and an error wrapping ErrDamaged where there is
 // one that cannot be trusted. The label it was made under does not matter. key is 64 hex digits. Checkpoints of work
@@ -184,6 +175,42 @@ func (s *Store) Find(ctx context.Context, key string) (*Artifact, error) {
 		err = s.dropScratch(key)
 	}
 	return a, err
+}
+
+// Recheck reports whether an artifact that was verified before this process held the directory is still the same one.
+// Whoever replaced it would have written another manifest.
+func (s *Store) Recheck(a *Artifact) (bool, error) {
+	m, err := ReadManifest(s.fsys, a.Path)
+	if err != nil || m.Check != a.Manifest.Check {
+		return false, nil
+	}
+	return true, s.dropScratch(m.Key)
+}
+
+// Busy returns fsx.ErrBusy, naming the holder, while another process holds an output directory. It makes nothing.
+func Busy(fsys fsx.FS, dir string) error {
+	lockPath := filepath.Join(dir, lockName)
+	lock, err := fsys.Lock(lockPath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fsx.ErrBusy):
+		return busy(fsys, dir)
+	case err != nil:
+		return err
+	}
+	return lock.Close()
+}
+
+// busy is the error about a directory that somebody else holds.
+func busy(fsys fsx.FS, dir string) error {
+	data, err := fsx.ReadFile(fsys, filepath.Join(dir, lockName), 1<<16)
+	by := ""
+	var h holder
+	if err == nil && json.Unmarshal(data, &h) == nil && h.PID != 0 {
+		by = fmt.Sprintf(" by process %d on %s (pare %s, since %s)", h.PID, h.Host, h.What, h.Since.Local().Format("2 Jan 15:04:05"))
+	}
+	return fmt.Errorf("%s is in use%s: %w", dir, by, fsx.ErrBusy)
 }
 
 // dropScratch removes the scratch directories of a key.
@@ -231,9 +258,28 @@ func Find(ctx context.Context, fsys fsx.FS, dir, key string) (*Artifact, error) 
 	return nil, damaged
 }
 
+// List returns the names of all artifacts in an output directory, sorted, whatever state they are in. A directory that
+// is no output of a run, or none at all, has none.
+func List(fsys fsx.FS, dir string) ([]string, error) {
+	if _, err := fsys.Lstat(filepath.Join(dir, lockName)); err != nil {
+		return nil, nil
+	}
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // Begin starts the artifact of a key. A damaged or outdated artifact of the same name is replaced by Commit.
 func (s *Store) Begin(label, key string) (*Dir, error) {
-	return newDir(s.fsys, filepath.Join(s.Dir, dirName(label, key)))
+	return newDir(s.fsys, filepath.Join(s.Dir, DirName(label, key)))
 }
 
 // WriteFile replaces a plain file of the output directory, such as the report, in one step.

@@ -335,7 +335,7 @@ func TestFindByKeyNotLabel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Rename("/out/"+dirName("slim", keyOf("slim")), "/out/"+dirName("thin", keyOf("slim"))); err != nil {
+	if err := m.Rename("/out/"+DirName("slim", keyOf("slim")), "/out/"+DirName("thin", keyOf("slim"))); err != nil {
 		t.Fatal(err)
 	}
 	a, err := Find(t.Context(), m, "/out", keyOf("slim"))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/parelm/pare/internal/fsx"
 )
@@ -178,7 +179,7 @@ func (s *Single) Abort() error {
 // Scratch returns the checkpoints of unfinished work on this target, kept beside it. key says what is being done;
 // checkpoints of other work on the same target are not found.
 func (t Target) Scratch(key string) (*Scratch, error) {
-	name := workPrefix + dirName(filepath.Base(t.Path), key)
+	name := workPrefix + DirName(filepath.Base(t.Path), key)
 	return openScratch(t.FS, filepath.Join(filepath.Dir(t.Path), name))
 }
 
@@ -221,7 +222,7 @@ func resolve(path string) (string, error) {
 	if err == nil {
 		return real, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(abs) == abs {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || filepath.Dir(abs) == abs {
 		return "", err
 	}
 	parent, err := resolve(filepath.Dir(abs))

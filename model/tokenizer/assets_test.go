@@ -201,22 +201,40 @@ func corpora(t testing.TB) map[string]string {
 func TestRoundTripCorpora(t *testing.T) {
 	dir := tiny.Shared(t, "assets", "tokenizers")
 	texts := corpora(t)
+	cl100k, err := FromTiktoken("cl100k_base.tiktoken", []byte(readFile(t, dir, "cl100k_base", "cl100k_base.tiktoken")), SplitCL100K, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tk := range map[string]*Tokenizer{
 		"gpt2": open(t, filepath.Join(dir, "gpt2")), "phi-2": open(t, filepath.Join(dir, "phi-2")), "falcon": open(t, filepath.Join(dir, "falcon")),
-		"phi-3": open(t, filepath.Join(dir, "phi-3-mini")), "neox": open(t, filepath.Join(dir, "gpt-neox-20b")),
-		"gpt2 gguf": fromGGUF(t, filepath.Join(dir, "gpt2/ggml-vocab-gpt-2.gguf")), "phi-3 gguf": fromGGUF(t, filepath.Join(dir, "phi-3-mini/ggml-vocab-phi-3.gguf")),
+		"phi-3": open(t, filepath.Join(dir, "phi-3-mini")), "neox": open(t, filepath.Join(dir, "gpt-neox-20b")), "cl100k": cl100k,
+		"open llama": open(t, filepath.Join(dir, "open-llama-3b")),
 	} {
 		for file, text := range texts {
-			want := text
-			if name == "neox" {
-				want, _ = tk.norm.normalize(text) // composed by its normalizer
+			if testing.Short() {
+				text = strings.ToValidUTF8(text[:min(len(text), 50000)], "")
+			}
+			switch name {
+			case "phi-3": // the symbol for a space is no character of its own, and a space follows what was an added token
+				for _, a := range tk.added {
+					text = strings.ReplaceAll(text, a.Content, "")
+				}
+				text = strings.ReplaceAll(text, "▁", "_")
+			case "open llama": // its rules collapse white space and compose characters
+				text, err = tk.norm.normalize(text)
+				text = strings.TrimPrefix(strings.ReplaceAll(text, "▁", " "), " ")
+			case "neox":
+				text, err = tk.norm.normalize(text)
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 			ids, err := tk.Encode(text, false)
 			if err != nil {
 				t.Fatalf("%s on %s: %v", name, file, err)
 			}
-			if got := tk.Decode(ids, true); got != want {
-				n := firstByteDifference(got, want)
+			if got := tk.Decode(ids, true); got != text {
+				n := firstByteDifference(got, text)
 				t.Errorf("%s on %s: differs at byte %d: %q", name, file, n, clip(got[n:], 30))
 			}
 		}
@@ -230,4 +248,11 @@ func firstByteDifference(a, b string) int {
 		}
 	}
 	return min(len(a), len(b))
+}
+
+func writeFile(t testing.TB, dir, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -16,10 +16,10 @@ type bpe struct {
 	vocab    *vocab
 	pairs    *pairTable
 	ranks    int         // ranks are below this
+	upward   []bool      // by rank: what it merges into is part of pairs of higher ranks only
 	ordered  bool        // each rank is one pair, and the parts of a pair have lower ranks: see mergeLong
 	byteID   *[256]int32 // set where the words are raw bytes
-	asciiID  [128]int32
-	runeID   map[rune]int32
+	runes    runeTable   // the pieces of one rune
 	fallback *[256]int32 // pieces <0xHH> for runes outside the vocabulary
 	unk      int32
 	fuseUnk  bool
@@ -46,7 +46,13 @@ func (m *bpe) encode(e *encoder, s string) {
 	}
 	for s != "" {
 		n := m.seams.cut(m, s)
-		m.word(e, s[:n])
+		if r, w := utf8.DecodeRuneInString(s); n == w && m.expand == nil && m.symbol(r) >= 0 {
+			e.ids = append(e.ids, m.symbol(r))
+		} else if n == 1 && m.expand == nil {
+			m.fresh(e, s[:1])
+		} else {
+			m.word(e, s[:n])
+		}
 		s = s[n:]
 	}
 }
@@ -135,15 +141,7 @@ func (m *bpe) symbols(ids []int32, s string) []int32 {
 }
 
 // symbol returns the id of the piece that is the rune alone, or -1.
-func (m *bpe) symbol(r rune) int32 {
-	if uint32(r) < utf8.RuneSelf {
-		return m.asciiID[r]
-	}
-	if id, ok := m.runeID[r]; ok {
-		return id
-	}
-	return -1
-}
+func (m *bpe) symbol(r rune) int32 { return m.runes.get(r) }
 
 // merge merges ids[from:] in place and returns ids with what is left.
 func (m *bpe) merge(e *encoder, ids []int32, from int) []int32 {
@@ -153,10 +151,16 @@ func (m *bpe) merge(e *encoder, ids []int32, from int) []int32 {
 		return ids
 	case n <= shortWord:
 		return ids[:from+m.mergeShort(ids[from:])]
-	case m.ordered:
-		return ids[:from+e.long.mergeOrdered(m, ids[from:])]
 	}
-	return ids[:from+e.long.mergeHeap(m, ids[from:])]
+	word := ids[from:]
+	if runs := e.long.runs(word); runs != nil {
+		n, done := m.mergeRuns(runs, word)
+		if done {
+			return ids[:from+n]
+		}
+		word = word[:n]
+	}
+	return ids[:from+e.long.merge(m, word)]
 }
 
 // mergeShort merges up to shortWord symbols and returns how many are left.
@@ -231,6 +235,21 @@ func (m *bpe) expandUnused(spec *modelSpec) {
 	}
 	for id := range parts {
 		m.expand[id] = leaves(id)
+	}
+}
+
+// setUpward finds the ranks whose merges cannot make a pair of the same or a lower rank. ids are below n.
+func (m *bpe) setUpward(merges []mergeSpec, n int) {
+	lowest := slices.Repeat([]uint32{noRank}, n) // by id: the lowest rank of the pairs it is part of
+	for _, x := range merges {
+		lowest[x.left] = min(lowest[x.left], x.rank)
+		lowest[x.right] = min(lowest[x.right], x.rank)
+	}
+	m.upward = slices.Repeat([]bool{true}, m.ranks)
+	for _, x := range merges {
+		if lowest[x.merged] <= x.rank {
+			m.upward[x.rank] = false
+		}
 	}
 }
 

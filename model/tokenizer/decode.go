@@ -37,7 +37,7 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 // normalized form.
 func (t *Tokenizer) decodedPiece(id int32) string {
 	p := t.Piece(id)
-	if a, ok := t.byID[id]; ok && a.Normalized && t.norm != nil {
+	if a, ok := t.byID[id]; ok && a.Normalized && t.norm != nil && !t.spec.model.sentencePiece {
 		if n, err := t.norm.normalize(p); err == nil {
 			return n
 		}
@@ -92,6 +92,9 @@ func compileDecoder(raw []byte, out decoderChain) (decoderChain, error) {
 		return out, nil
 	case "ByteLevel":
 		return append(out, byteLevelDecoder{}), nil
+	case "SentencePiece":
+		var d sentencePieceDecoder
+		return append(out, &d), json.Unmarshal(raw, &d)
 	case "RWKV":
 		return append(out, rwkvDecoder{}), nil
 	case "ByteFallback":

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/parelm/pare/internal/limits"
@@ -49,6 +50,9 @@ func FromGGUF(file string, g *GGUF) (*Tokenizer, error) {
 		m.kinds[id] = kindNormal
 		if id < len(g.Types) {
 			m.kinds[id] = pieceKind(g.Types[id])
+		}
+		if m.kinds[id] == kindUserDefined && slices.Contains(endTexts, g.Tokens[id]) {
+			m.kinds[id] = kindControl
 		}
 		if _, ok := byteToken(g.Tokens[id]); m.kinds[id] == kindByte && !ok && g.Model != "gpt2" {
 			return nil, s.corrupt("tokenizer.ggml.tokens", "byte token %q does not hold two hexadecimal digits", g.Tokens[id])
@@ -116,6 +120,11 @@ func (s *spec) checkGGUF(g *GGUF) error {
 	return nil
 }
 
+// endTexts are tokens that llama.cpp takes for ends of a turn whatever their type, so that it never finds them in text.
+var endTexts = []string{"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+	"<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>",
+	"<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~["}
+
 // addGGUFTokens makes control, unknown and user-defined tokens findable in text.
 func (s *spec) addGGUFTokens(g *GGUF) error {
 	for id, k := range s.model.kinds {
@@ -154,17 +163,14 @@ func (s *spec) ggufLlama(g *GGUF) error {
 	m := &s.model
 	m.Type, m.sentencePiece, m.fuseUnk = "BPE", true, true
 	m.byteFallback = true
-	for id, k := range m.kinds {
-		if k == kindUnknown && m.unk < 0 {
-			m.unk = int32(id)
-		}
-	}
+	s.defaultID(&s.named.unk, 0)
+	m.unk = s.named.unk
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: or(g.AddSpacePrefix, true), Escape: true}
 	raw, err := json.Marshal(norm)
 	if err != nil {
 		return err
 	}
-	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix)
+	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix, false)
 	s.defaultID(&s.named.bos, 1)
 	s.defaultID(&s.named.eos, 2)
 	s.post = templateJSON(s, or(g.AddBOS, true), or(g.AddEOS, false))
@@ -229,7 +235,7 @@ func (s *spec) ggufT5(g *GGUF) error {
 	s.defaultID(&s.named.unk, 2)
 	m.unk = s.named.unk
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: or(g.AddSpacePrefix, true),
-		RemoveExtra: or(g.RemoveExtraWhitespaces, false), Escape: true}
+		RemoveExtra: or(g.RemoveExtraWhitespaces, false), Escape: true, GGML: true}
 	if len(g.PrecompiledCharsmap) > 0 {
 		norm.Charsmap = base64.StdEncoding.EncodeToString(g.PrecompiledCharsmap)
 	}
@@ -245,9 +251,7 @@ func (s *spec) ggufT5(g *GGUF) error {
 	if err != nil {
 		return err
 	}
-	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix)
-	_, bytes := (&vocab{ids: m.index()}).byteIDs()
-	m.byteFallback = bytes == 256
+	s.norm, s.dec = raw, spmDecoderJSON(norm.DummyPrefix, norm.RemoveExtra)
 	s.post = templateJSON(s, or(g.AddBOS, false), or(g.AddEOS, true))
 	return nil
 }

@@ -3,7 +3,6 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -72,17 +71,17 @@ func compileSplitters(raw []byte, out []splitter) ([]splitter, error) {
 		sc, err := wordsAndPunctuation()
 		return append(out, &patternSplit{sc, removed, true}), err
 	case "WhitespaceSplit":
-		return add(&patternSplit{runeScanner(unicode.IsSpace), removed, false})
+		return add(&patternSplit{setScanner{spaceSet()}, removed, false})
 	case "BertPreTokenizer":
-		return add(&patternSplit{runeScanner(unicode.IsSpace), removed, false},
-			&patternSplit{runeScanner(isPunctuation), isolated, false})
+		return add(&patternSplit{setScanner{spaceSet()}, removed, false},
+			&patternSplit{setScanner{punctuationSet()}, isolated, false})
 	case "Punctuation":
-		return add(&patternSplit{runeScanner(isPunctuation), b, false})
+		return add(&patternSplit{setScanner{punctuationSet()}, b, false})
 	case "Digits":
 		if f.Individual {
-			return add(&patternSplit{runeScanner(isNumeric), isolated, false})
+			return add(&patternSplit{setScanner{numberSet()}, isolated, false})
 		}
-		return add(&patternSplit{runeScanner(isNumeric), contiguous, false})
+		return add(&patternSplit{setScanner{numberSet()}, contiguous, false})
 	case "Delimiter", "CharDelimiterSplit":
 		if utf8.RuneCountInString(f.Delimiter) != 1 {
 			return nil, fmt.Errorf("%s: delimiter %q is not one character", kind, f.Delimiter)

@@ -53,17 +53,35 @@ func (t stringScanner) next(_ *scanState, s string, pos int) (start, end int) {
 	return pos + i, pos + i + len(t)
 }
 
-// runeScanner matches single runes.
-type runeScanner func(rune) bool
+// setScanner matches single runes of a class.
+type setScanner struct{ set *runeSet }
 
-func (f runeScanner) next(_ *scanState, s string, pos int) (start, end int) {
-	for i, r := range s[pos:] {
-		if f(r) {
-			return pos + i, pos + i + utf8.RuneLen(r)
+func (t setScanner) next(_ *scanState, s string, pos int) (start, end int) {
+	for pos < len(s) {
+		if c := s[pos]; c < utf8.RuneSelf {
+			if t.set.ascii[c>>6]>>(c&63)&1 != 0 {
+				return pos, pos + 1
+			}
+			pos++
+			continue
 		}
+		r, w := utf8.DecodeRuneInString(s[pos:])
+		if t.set.has(r) {
+			return pos, pos + w
+		}
+		pos += w
 	}
-	return len(s), len(s)
+	return pos, pos
 }
+
+// The classes of the pre-tokenizers without a pattern. Punctuation takes all of ASCII's in, symbols or not.
+var (
+	spaceSet       = sync.OnceValue(func() *runeSet { return newRuneSet(spaceRanges()) })
+	numberSet      = sync.OnceValue(func() *runeSet { return newRuneSet(tableRanges(unicode.N)) })
+	punctuationSet = sync.OnceValue(func() *runeSet {
+		return newRuneSet(union(tableRanges(unicode.P), []runeRange{{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}))
+	})
+)
 
 // behavior says what becomes of the matches of a pattern.
 type behavior uint8
@@ -97,30 +115,30 @@ func (p *patternSplit) split(in piece, st *scanState, emit func(piece)) {
 		p.isolate(in, st, emit)
 		return
 	}
-	var out []span // matches and gaps in order, joined as the behavior says
-	previous := false
-	add := func(start, end int, match bool) {
+	var last span // waits until it is known what joins it
+	waiting, previous := false, false
+	flush := func() {
+		if waiting && last.start < last.end && (p.behavior != removed || !last.match) {
+			emit(piece{in.s[last.start:last.end], in.first && last.start == 0})
+		}
+	}
+	p.spans(in.s, st, func(start, end int, match bool) {
 		if match = match != p.invert; start == end && !match {
 			return
 		}
-		n := len(out)
 		switch {
-		case p.behavior == contiguous && match == previous && n > 0,
-			p.behavior == merged && match && !previous && n > 0:
-			out[n-1].end = end
-		case p.behavior == mergedNext && !match && n > 0 && out[n-1].match:
-			out[n-1].end, out[n-1].match = end, false
+		case waiting && p.behavior == contiguous && match == previous,
+			waiting && p.behavior == merged && match && !previous:
+			last.end = end
+		case waiting && p.behavior == mergedNext && !match && last.match:
+			last.end, last.match = end, false
 		default:
-			out = append(out, span{start, end, match})
+			flush()
+			last, waiting = span{start, end, match}, true
 		}
 		previous = match
-	}
-	p.spans(in.s, st, add)
-	for _, x := range out {
-		if x.start < x.end && (p.behavior != removed || !x.match) {
-			emit(piece{in.s[x.start:x.end], in.first && x.start == 0})
-		}
-	}
+	})
+	flush()
 }
 
 // isolate is the common behavior, without a list: gaps and matches are emitted as they come.
@@ -291,12 +309,3 @@ func scriptOf(r rune) string {
 	}
 	return t[i].name
 }
-
-func isPunctuation(r rune) bool {
-	if r < utf8.RuneSelf {
-		return r >= '!' && r <= '/' || r >= ':' && r <= '@' || r >= '[' && r <= '`' || r >= '{' && r <= '~'
-	}
-	return unicode.Is(unicode.P, r)
-}
-
-func isNumeric(r rune) bool { return unicode.Is(unicode.N, r) }

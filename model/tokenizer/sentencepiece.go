@@ -142,7 +142,7 @@ func (f *spmFile) parsePiece(data []byte) error {
 func (s *spec) fromSPM(f *spmFile) error {
 	m := &s.model
 	m.pieces, m.kinds, m.byteFallback, m.sentencePiece = f.pieces, f.kinds, f.byteFallback, true
-	m.unk, m.fuseUnk = -1, true
+	m.unk, m.fuseUnk, m.rawScores = -1, true, f.scores
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: f.dummyPrefix, RemoveExtra: f.removeExtra, Escape: true, Suffix: f.spaceSuffix}
 	if len(f.charsmap) > 0 {
 		norm.Charsmap = base64.StdEncoding.EncodeToString(f.charsmap)
@@ -176,7 +176,7 @@ func (s *spec) fromSPM(f *spmFile) error {
 		return err
 	}
 	s.norm = raw
-	s.dec = spmDecoderJSON(f.dummyPrefix || f.removeExtra)
+	s.dec = spmDecoderJSON(f.dummyPrefix, f.removeExtra)
 	for _, n := range []struct {
 		id int32
 		to *int32
@@ -195,15 +195,6 @@ func (s *spec) fromSPM(f *spmFile) error {
 		return s.mergesFromScores(f.scores)
 	}
 	return s.unsupported("trainer_spec", fmt.Errorf("model type %d is neither unigram (1) nor BPE (2)", f.modelType))
-}
-
-// spmDecoderJSON is the decoder of the Llama family.
-func spmDecoderJSON(strip bool) json.RawMessage {
-	d := `{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"}`
-	if strip {
-		d += `,{"type":"Strip","content":" ","start":1,"stop":0}`
-	}
-	return json.RawMessage(d + "]}")
 }
 
 // unigramScores gives user-defined pieces the bonus that makes them win, as unigram_model.cc does, and leaves pieces that are not text
@@ -293,4 +284,12 @@ func (s *spec) mergesFromScores(scores []float64) error {
 		}
 	}
 	return nil
+}
+
+// plainSentencePiece reports whether the normalizer is SentencePiece's and does no more than to write spaces.
+func (s *spec) plainSentencePiece() (f sentencePieceJSON, plain bool) {
+	if isNull(s.norm) || json.Unmarshal(s.norm, &f) != nil {
+		return f, false
+	}
+	return f, f.Type == "SentencePiece" && f.Charsmap == "" && !f.RemoveExtra && !f.Suffix && f.Escape && len(f.Keep) == 0
 }

@@ -31,6 +31,7 @@ type modelSpec struct {
 	pieces        []string // by id; "" is a hole
 	merges        []mergeSpec
 	scores        []float64 // Unigram: by id
+	rawScores     []float64 // from a SentencePiece model: as its file has them
 	unk           int32     // -1: none
 	byteFallback  bool
 	fuseUnk       bool
@@ -229,7 +230,10 @@ func (s *spec) compileModel(t *Tokenizer) (model, error) {
 			}
 		}
 		u := newUnigram(own, m.scores, m.unk, hidden)
-		u.fallback, u.single = fallback, m.sentencePiece
+		u.fallback = fallback
+		if u.single = m.sentencePiece; u.single {
+			u.unkScore = float64(float32(u.unkScore))
+		}
 		return u, nil
 	case "WordPiece":
 		return newWordPiece(own, m.prefix, m.unk, m.maxWord), nil
@@ -255,30 +259,14 @@ func (s *spec) compileModel(t *Tokenizer) (model, error) {
 // compileBPE builds a BPE model, on bytes where the last step before it maps bytes to visible runes.
 func (s *spec) compileBPE(t *Tokenizer, own *vocab, fallback *[256]int32, hidden func(int) bool) (model, error) {
 	m := &s.model
-	b := &bpe{vocab: own, unk: m.unk, fuseUnk: m.fuseUnk, prefix: m.prefix, suffix: m.suffix, fallback: fallback,
-		runeID: map[rune]int32{}}
-	for i := range b.asciiID {
-		b.asciiID[i] = -1
-	}
+	b := &bpe{vocab: own, unk: m.unk, fuseUnk: m.fuseUnk, prefix: m.prefix, suffix: m.suffix, fallback: fallback}
 	for id, p := range slices.Concat(m.pieces, m.loose) {
 		r, w := utf8.DecodeRuneInString(p)
-		switch {
-		case w != len(p) || w == 0 || id < len(m.pieces) && hidden(id):
-		case r < utf8.RuneSelf:
-			b.asciiID[r] = int32(id)
-		default:
-			b.runeID[r] = int32(id)
+		if w == len(p) && w > 0 && (id >= len(m.pieces) || !hidden(id)) {
+			b.runes.put(r, int32(id))
 		}
 	}
-	var last *byteLevel
-	if n := len(t.split); n > 0 && m.prefix == "" && m.suffix == "" {
-		last, _ = t.split[n-1].(*byteLevel)
-	}
-	if last != nil && !last.raw {
-		last.raw = true
-		if !last.prefix {
-			t.split = t.split[:len(t.split)-1]
-		}
+	if m.prefix == "" && m.suffix == "" && t.takeRawBytes() {
 		b.byteID = new([256]int32)
 		for i, r := range runeOfByte {
 			b.byteID[i] = b.symbol(r)
@@ -303,28 +291,41 @@ func (s *spec) compileBPE(t *Tokenizer, own *vocab, fallback *[256]int32, hidden
 	return b, b.setMerges(s, t)
 }
 
+// takeRawBytes lets the words that reach the model be bytes in place of the visible runes they are written as, if the
+// mapping is the last step or only plain splits follow it.
+func (t *Tokenizer) takeRawBytes() bool {
+	for i, step := range t.split {
+		b, ok := step.(*byteLevel)
+		if !ok || b.raw {
+			continue
+		}
+		tail := newMappedTail(t.split[i+1:])
+		if tail == nil {
+			return false
+		}
+		t.split = t.split[:i]
+		if b.prefix {
+			t.split = append(t.split, &byteLevel{prefix: true, raw: true})
+		}
+		if len(tail.steps) > 0 {
+			t.split = append(t.split, tail)
+		}
+		return true
+	}
+	return false
+}
+
 // setMerges fills the table of pairs and finds out what it allows.
 func (b *bpe) setMerges(s *spec, t *Tokenizer) error {
 	m := &s.model
 	b.pairs = newPairTable(len(m.merges))
-	made := make([]int64, len(m.pieces)+len(m.loose)) // by id: the last rank that makes it
-	for i := range made {
-		made[i] = -1
-	}
 	for i, x := range m.merges {
 		if !b.pairs.put(x.left, x.right, x.rank, x.merged) {
 			return s.corrupt("merges", "merge %d repeats the pair %q %q", i, m.part(x.left), m.part(x.right))
 		}
-		made[x.merged] = max(made[x.merged], int64(x.rank))
 		b.ranks = max(b.ranks, int(x.rank)+1)
 	}
-	b.ordered = true
-	for _, x := range m.merges {
-		if made[x.left] >= int64(x.rank) || made[x.right] >= int64(x.rank) {
-			b.ordered = false
-			break
-		}
-	}
+	b.setUpward(m.merges, len(m.pieces)+len(m.loose))
 	b.prepareExpand(m)
 	if len(t.split) == 0 && b.byteID == nil && m.prefix == "" && m.suffix == "" {
 		b.seams = newSeams(m)

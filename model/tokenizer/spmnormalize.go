@@ -20,6 +20,7 @@ type sentencePiece struct {
 	escape      bool      // spaces become U+2581
 	suffix      bool      // the dummy space goes to the end
 	keep        []string  // user-defined pieces, sorted: they pass unchanged
+	ggml        bool      // llama.cpp's reading of the same flags, for unigram vocabularies
 }
 
 type sentencePieceJSON struct {
@@ -30,6 +31,7 @@ type sentencePieceJSON struct {
 	Escape      bool     `json:"escape_whitespaces"`
 	Suffix      bool     `json:"treat_whitespace_as_suffix"`
 	Keep        []string `json:"user_defined_symbols"`
+	GGML        bool     `json:"ggml"`
 }
 
 func compileSentencePiece(raw []byte) (normalizer, error) {
@@ -37,7 +39,7 @@ func compileSentencePiece(raw []byte) (normalizer, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, err
 	}
-	n := &sentencePiece{dummyPrefix: f.DummyPrefix, removeExtra: f.RemoveExtra, escape: f.Escape, suffix: f.Suffix, keep: f.Keep}
+	n := &sentencePiece{dummyPrefix: f.DummyPrefix, removeExtra: f.RemoveExtra, escape: f.Escape, suffix: f.Suffix, keep: f.Keep, ggml: f.GGML}
 	sort.Strings(n.keep)
 	if f.Charsmap != "" {
 		blob, err := base64.StdEncoding.DecodeString(f.Charsmap)
@@ -52,6 +54,9 @@ func compileSentencePiece(raw []byte) (normalizer, error) {
 }
 
 func (n *sentencePiece) normalize(s string) (string, error) {
+	if n.ggml {
+		return n.normalizeGGML(s)
+	}
 	if n.removeExtra {
 		for s != "" {
 			p, w := n.prefix(s)
@@ -101,6 +106,36 @@ func (n *sentencePiece) normalize(s string) (string, error) {
 		out += space
 	}
 	return out, nil
+}
+
+// normalizeGGML differs in corners: a space goes in front of the first word rather than of the text, and U+2581 in the text
+// itself is no space.
+func (n *sentencePiece) normalizeGGML(s string) (string, error) {
+	var b strings.Builder
+	prefixed, inWord := false, false
+	for s != "" {
+		p, w := n.prefix(s)
+		s = s[w:]
+		for i := range len(p) {
+			switch {
+			case p[i] != ' ':
+				if !inWord && (n.removeExtra || n.dummyPrefix && !prefixed) {
+					b.WriteString(spaceSymbol)
+					prefixed = true
+				}
+				inWord = true
+				b.WriteByte(p[i])
+			default:
+				if inWord = false; !n.removeExtra {
+					b.WriteString(spaceSymbol)
+				}
+			}
+		}
+		if err := checkGrowth(b.Len()); err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
 }
 
 // prefix returns what the start of s becomes, and how much of s that is.

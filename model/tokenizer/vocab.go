@@ -1,5 +1,7 @@
 package tokenizer
 
+import "unicode"
+
 // vocab is the two-way map of pieces and ids. Ids without a piece (holes that some published vocabularies have) are
 // empty strings.
 type vocab struct {
@@ -86,4 +88,27 @@ func (t *pairTable) put(left, right int32, rank uint32, merged int32) bool {
 	t.slots[i] = pairSlot{key, uint64(rank)<<32 | uint64(uint32(merged))}
 	t.n++
 	return true
+}
+
+// runeTable maps runes to ids, in pages of 256.
+type runeTable struct {
+	pages [(unicode.MaxRune + 1) >> 8]*[256]int32
+}
+
+func (t *runeTable) get(r rune) int32 {
+	if p := uint32(r) >> 8; p < uint32(len(t.pages)) && t.pages[p] != nil {
+		return t.pages[p][r&255]
+	}
+	return -1
+}
+
+func (t *runeTable) put(r rune, id int32) {
+	p := r >> 8
+	if t.pages[p] == nil {
+		t.pages[p] = new([256]int32)
+		for i := range t.pages[p] {
+			t.pages[p][i] = -1
+		}
+	}
+	t.pages[p][r&255] = id
 }

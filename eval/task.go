@@ -1,0 +1,279 @@
+package eval
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"unicode/utf8"
+
+	"github.com/parelm/pare/internal/limits"
+	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/tokenizer"
+	"github.com/parelm/pare/runtime"
+)
+
+// TaskResult is a score on a task.
+type TaskResult struct {
+	Metric    string  `json:"metric"`
+	Value     float64 `json:"value"`
+	StdErr    float64 `json:"stderr"`
+	N         int     `json:"n"`
+	Norm      float64 `json:"accuracy_norm,omitempty"` // choices scored by log-likelihood per byte
+	Truncated int     `json:"truncated,omitempty"`     // items whose prompt lost its beginning to fit the context
+	Protocol  string  `json:"protocol"`
+	Correct   []bool  `json:"-"` // by item, for paired comparison
+}
+
+// item is one question in the terms that all kinds share: which continuation of which context is likeliest.
+type item struct {
+	contexts []string // one for all choices, or one each
+	choices  []string // continuations, with their leading space
+	label    int      // the right one; -1: the single choice must be what the model would say
+}
+
+func (it *item) context(i int) string {
+	if len(it.contexts) == 1 {
+		return it.contexts[0]
+	}
+	return it.contexts[i]
+}
+
+// kind turns lines of one shape into items.
+type kind struct {
+	name     string
+	protocol string
+	fields   []string // all must be there
+	parse    func(line map[string]json.RawMessage) (*item, error)
+}
+
+// kinds are tried in order; the first whose fields are all there reads the file. A new kind is an entry in its own file.
+var kinds []kind
+
+// RunTask scores a JSON-lines file. The kind of task follows from the fields of its first line.
+func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, path string, limit int) (*TaskResult, error) {
+	items, k, err := readTask(path, limit)
+	if err != nil {
+		return nil, err
+	}
+	r := &TaskResult{Metric: "accuracy", N: len(items), Protocol: k.protocol}
+	s := &scorer{e: e, tok: tok, session: e.NewSession()}
+	task := progress.Start(ctx, k.name, "items", int64(len(items)))
+	defer task.Done()
+	norm := 0
+	for _, it := range items {
+		best, bestNorm := 0, 0
+		var scores, perByte []float64
+		exact := true
+		for i, c := range it.choices {
+			lp, greedy, err := s.score(ctx, it.context(i), c)
+			if err != nil {
+				return nil, err
+			}
+			exact = exact && greedy
+			scores = append(scores, lp)
+			perByte = append(perByte, lp/float64(max(len(c), 1)))
+			if lp > scores[best] {
+				best = i
+			}
+			if perByte[i] > perByte[bestNorm] {
+				bestNorm = i
+			}
+		}
+		right := best == it.label
+		if it.label < 0 {
+			right = exact
+		}
+		r.Correct = append(r.Correct, right)
+		if right {
+			r.Value++
+		}
+		if bestNorm == it.label {
+			norm++
+		}
+		task.Add(1)
+	}
+	n := float64(r.N)
+	r.Value /= n
+	r.StdErr = math.Sqrt(r.Value * (1 - r.Value) / n)
+	if len(items[0].choices) > 1 {
+		r.Norm = float64(norm) / n
+	}
+	r.Truncated = s.truncated
+	return r, nil
+}
+
+// readTask reads and checks all lines before anything is scored.
+func readTask(path string, limit int) ([]*item, *kind, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is not a regular file")
+	}
+	sc := bufio.NewScanner(f)
+	sc.Buffer(make([]byte, 64<<10), int(limits.EvalLine))
+	var items []*item
+	var k *kind
+	for n := 1; sc.Scan(); n++ {
+		text := bytes.TrimPrefix(bytes.TrimSpace(sc.Bytes()), []byte("\ufeff"))
+		if len(text) == 0 {
+			continue
+		}
+		it, kd, err := parseLine(text, k)
+		if err != nil {
+			return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "%v", err)
+		}
+		k = kd
+		items = append(items, it)
+		if limit > 0 && len(items) == limit {
+			break
+		}
+	}
+	if err := sc.Err(); err == bufio.ErrTooLong {
+		return nil, nil, tensor.Errorf(tensor.ErrTooLarge, path, fmt.Sprintf("after %d items", len(items)), "a line is over %d bytes", limits.EvalLine)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	if len(items) == 0 {
+		return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, "", "holds no items")
+	}
+	return items, k, nil
+}
+
+func parseLine(text []byte, k *kind) (*item, *kind, error) {
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, nil, fmt.Errorf("is not plain UTF-8 text")
+	}
+	var line map[string]json.RawMessage
+	if err := json.Unmarshal(text, &line); err != nil {
+		return nil, nil, fmt.Errorf("is not a JSON object: %v", err)
+	}
+	if k == nil {
+		for i := range kinds {
+			if k == nil && has(line, kinds[i].fields) {
+				k = &kinds[i]
+			}
+		}
+		if k == nil {
+			return nil, nil, fmt.Errorf("no known kind of task has these fields; known are %s", kindList())
+		}
+	}
+	for _, f := range k.fields {
+		if _, ok := line[f]; !ok {
+			return nil, nil, fmt.Errorf("field %q is missing", f)
+		}
+	}
+	it, err := k.parse(line)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch n := len(it.choices); {
+	case int64(n) > limits.EvalChoices:
+		return nil, nil, fmt.Errorf("%d choices, the limit is %d", n, limits.EvalChoices)
+	case it.label >= n:
+		return nil, nil, fmt.Errorf("label %d of %d choices", it.label, n)
+	case it.label >= 0 && n < 2:
+		return nil, nil, fmt.Errorf("%d choice: there must be two at least", n)
+	}
+	for i, c := range it.choices {
+		if c == "" {
+			return nil, nil, fmt.Errorf("choice %d is empty", i)
+		}
+	}
+	return it, k, nil
+}
+
+func has(line map[string]json.RawMessage, fields []string) bool {
+	for _, f := range fields {
+		if _, ok := line[f]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func kindList() string {
+	s := ""
+	for i, k := range kinds {
+		if i > 0 {
+			s += ", "
+		}
+		s += fmt.Sprintf("%s %v", k.name, k.fields)
+	}
+	return s
+}
+
+// scorer computes log-likelihoods, keeping the context that consecutive choices share.
+type scorer struct {
+	e         *runtime.Engine
+	tok       *tokenizer.Tokenizer
+	session   *runtime.Session
+	have      []int32 // what the session holds
+	truncated int
+}
+
+// score returns the log-likelihood of a continuation and whether it is what greedy decoding would say. As in lm-eval,
+// context and continuation are tokenized together and cut where the context's own ids end; a prompt over the context
+// length loses its beginning.
+func (s *scorer) score(ctx context.Context, context, continuation string) (logp float64, greedy bool, err error) {
+	head, err := s.tok.Encode(context, true)
+	if err != nil {
+		return 0, false, err
+	}
+	all, err := s.tok.Encode(context+continuation, true)
+	if err != nil {
+		return 0, false, err
+	}
+	from := min(len(head), len(all))
+	if from == 0 { // no context and no BOS: the first id has nothing before it
+		from = 1
+	}
+	if from >= len(all) {
+		return 0, false, fmt.Errorf("the continuation %q adds no tokens to its context", clip(continuation))
+	}
+	if over := len(all) - 1 - s.e.Context(); over > 0 {
+		s.truncated++
+		if over >= from {
+			return 0, false, fmt.Errorf("a continuation of %d tokens is over the context of %d", len(all)-from, s.e.Context())
+		}
+		all, from = all[over:], from-over
+	}
+	read := all[:len(all)-1]
+	keep := 0
+	for keep < len(s.have) && keep < from-1 && s.have[keep] == read[keep] {
+		keep++
+	}
+	if err := s.session.Truncate(ctx, keep); err != nil {
+		return 0, false, err
+	}
+	greedy = true
+	err = s.session.Each(ctx, read[keep:], func(i int, logits []float32) error {
+		at := keep + i + 1 // the id that these logits predict
+		if at < from {
+			return nil
+		}
+		lp := logSoftmax(logits)
+		logp += lp[all[at]]
+		for _, v := range lp {
+			greedy = greedy && v <= lp[all[at]]
+		}
+		return nil
+	})
+	s.have = append(s.have[:0], read...)
+	return logp, greedy, err
+}
+
+// clip shortens text for an error message.
+func clip(s string) string {
+	if len(s) > 40 {
+		return s[:37] + "..."
+	}
+	return s
+}

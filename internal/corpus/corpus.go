@@ -1,0 +1,223 @@
+// Package corpus reads the texts that users name: plain files and JSON lines, as documents and as token ids. Calibration,
+// training and evaluation all read through it.
+package corpus
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/parelm/pare/internal/limits"
+	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/tokenizer"
+)
+
+// Separator is a line that parts documents within a text file.
+const Separator = "<|endoftext|>"
+
+// Files returns the files that patterns name, sorted and once each: plain paths, directories (every text file below), or
+// globs, in which ** stands for any number of directories. A pattern that names nothing is an error.
+func Files(patterns []string) ([]string, error) {
+	var out []string
+	for _, p := range patterns {
+		found, err := expand(p)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			return nil, tensor.Errorf(tensor.ErrInvalid, p, "", "names no file")
+		}
+		out = append(out, found...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+func expand(p string) ([]string, error) {
+	if st, err := os.Stat(p); err == nil {
+		if !st.IsDir() {
+			return []string{p}, nil
+		}
+		p = filepath.Join(p, "**", "*")
+	} else if !strings.ContainsAny(p, "*?[") {
+		return nil, err
+	}
+	root, rest, deep := strings.Cut(filepath.ToSlash(p), "**/")
+	if !deep {
+		return filepath.Glob(p)
+	}
+	if root == "" {
+		root = "."
+	}
+	var out []string
+	err := filepath.WalkDir(filepath.FromSlash(root), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if ok, err := filepath.Match(rest, d.Name()); !ok || err != nil {
+			return err
+		}
+		out = append(out, path)
+		return nil
+	})
+	return out, err
+}
+
+// Documents yields the documents of a file: objects of a .jsonl file (fields text, or prompt and completion), else the
+// stretches of text between separator lines. Text must be UTF-8.
+func Documents(path string) iter.Seq2[string, error] {
+	if strings.HasSuffix(path, ".jsonl") {
+		return jsonDocuments(path)
+	}
+	return func(yield func(string, error) bool) {
+		data, err := os.ReadFile(path)
+		if err == nil && !utf8.Valid(data) {
+			err = tensor.Errorf(tensor.ErrInvalid, path, "", "is not UTF-8 text")
+		}
+		if err != nil {
+			yield("", err)
+			return
+		}
+		text := strings.TrimPrefix(string(data), "\ufeff")
+		for len(text) > 0 {
+			doc, rest, found := strings.Cut(text, "\n"+Separator+"\n")
+			if !found {
+				doc = strings.TrimSuffix(doc, "\n"+Separator)
+			}
+			if doc != "" && !yield(doc, nil) {
+				return
+			}
+			text = rest
+		}
+	}
+}
+
+func jsonDocuments(path string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		f, err := os.Open(path)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		defer f.Close()
+		sc := bufio.NewScanner(f)
+		sc.Buffer(make([]byte, 64<<10), int(limits.Text))
+		for n := 1; sc.Scan(); n++ {
+			line := bytes.TrimPrefix(bytes.TrimSpace(sc.Bytes()), []byte("\ufeff"))
+			if len(line) == 0 {
+				continue
+			}
+			var d struct {
+				Text, Prompt, Completion *string
+			}
+			if err := json.Unmarshal(line, &d); err != nil {
+				yield("", tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "is not a JSON object with texts: %v", err))
+				return
+			}
+			var doc string
+			switch {
+			case d.Text != nil:
+				doc = *d.Text
+			case d.Prompt != nil && d.Completion != nil:
+				doc = *d.Prompt + *d.Completion
+			default:
+				yield("", tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), `has neither "text" nor "prompt" and "completion"`))
+				return
+			}
+			if doc != "" && !yield(doc, nil) {
+				return
+			}
+		}
+		if err := sc.Err(); err != nil {
+			yield("", tensor.Errorf(tensor.ErrTooLarge, path, "", "%v", err))
+		}
+	}
+}
+
+// Joint says what stands between documents in a stream.
+type Joint int
+
+const (
+	// Plain puts nothing between documents: the stream of an evaluation, where windows get their own BOS.
+	Plain Joint = iota
+	// EndOfText ends every document with EOS, or begins it with BOS where there is no EOS: the stream of training.
+	EndOfText
+)
+
+// Stream returns the token ids of all documents of the files, one after the other.
+func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint Joint) ([]int32, error) {
+	var out []int32
+	for _, path := range files {
+		for doc, err := range Documents(path) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return nil, err
+			}
+			if joint == EndOfText && tok.EOS() < 0 && tok.BOS() >= 0 {
+				out = append(out, tok.BOS())
+			}
+			for len(doc) > 0 { // the tokenizer takes a limited text at once; a cut at a line end costs a token at most
+				part := doc
+				if len(part) > chunk {
+					if at := strings.LastIndexByte(part[:chunk], '\n'); at > 0 {
+						part = part[:at+1]
+					} else {
+						part = part[:chunk]
+					}
+				}
+				ids, err := tok.Encode(part, false)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", path, err)
+				}
+				out = append(out, ids...)
+				doc = doc[len(part):]
+			}
+			if joint == EndOfText && tok.EOS() >= 0 {
+				out = append(out, tok.EOS())
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, tensor.Errorf(tensor.ErrInvalid, strings.Join(files, ", "), "", "holds no text")
+	}
+	return out, nil
+}
+
+// chunk is the most text given to the tokenizer at once.
+const chunk = 4 << 20
+
+// Samples takes n sequences of length ids out of a stream for calibration, with BOS in front where the tokenizer puts
+// one. They are spread evenly over the stream, shifted by the seed; a short stream gives fewer.
+func Samples(ids []int32, tok *tokenizer.Tokenizer, n, length int, seed uint64) [][]int32 {
+	body := length
+	if tok.PrependsBOS() && tok.BOS() >= 0 {
+		body--
+	}
+	body = max(1, min(body, len(ids)))
+	n = max(1, min(n, len(ids)/body))
+	step := len(ids) / n
+	shift := 0
+	if room := step - body; room > 0 {
+		shift = rng.New(seed).Intn(room + 1)
+	}
+	out := make([][]int32, n)
+	for i := range out {
+		if body < length && tok.PrependsBOS() && tok.BOS() >= 0 {
+			out[i] = append(out[i], tok.BOS())
+		}
+		out[i] = append(out[i], ids[i*step+shift:i*step+shift+body]...)
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package corpus
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parelm/pare/model/tokenizer"
+)
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFiles(t *testing.T) {
+	d := t.TempDir()
+	a, b, c := write(t, d, "a.txt", "x"), write(t, d, "sub/b.txt", "x"), write(t, d, "sub/deep/c.go", "x")
+	for _, tc := range []struct {
+		pattern string
+		want    []string
+	}{
+		{a, []string{a}}, {filepath.Join(d, "*.txt"), []string{a}}, {filepath.Join(d, "**/*.txt"), []string{a, b}},
+		{filepath.Join(d, "sub"), []string{b, c}}, {filepath.Join(d, "**/*"), []string{a, b, c}},
+	} {
+		got, err := Files([]string{tc.pattern, tc.pattern})
+		if err != nil || !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, %v; want %v", tc.pattern, got, err, tc.want)
+		}
+	}
+	for _, bad := range []string{filepath.Join(d, "none.txt"), filepath.Join(d, "*.md"), filepath.Join(d, "**/*.md")} {
+		if _, err := Files([]string{a, bad}); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
+
+func TestDocuments(t *testing.T) {
+	d := t.TempDir()
+	for name, tc := range map[string]struct {
+		text string
+		want []string
+		err  string
+	}{
+		"one.txt":      {"hello\nworld\n", []string{"hello\nworld\n"}, ""},
+		"stories.txt":  {"one\n<|endoftext|>\ntwo\n<|endoftext|>\nthree", []string{"one", "two", "three"}, ""},
+		"last.txt":     {"one\n<|endoftext|>\ntwo\n<|endoftext|>", []string{"one", "two"}, ""},
+		"latin.txt":    {"caf\xe9", nil, "not UTF-8"},
+		"good.jsonl":   {"\ufeff{\"text\":\"a\"}\r\n\r\n{\"prompt\":\"p \",\"completion\":\"c\"}", []string{"a", "p c"}, ""},
+		"broken.jsonl": {"{\"text\":\"a\"}\n{\"text\":", []string{"a"}, "line 2"},
+		"other.jsonl":  {"{\"body\":\"a\"}", nil, `neither "text"`},
+	} {
+		path := write(t, d, name, tc.text)
+		var got []string
+		var failed error
+		for doc, err := range Documents(path) {
+			if err != nil {
+				failed = err
+				break
+			}
+			got = append(got, doc)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+		if (failed != nil) != (tc.err != "") || failed != nil && (!strings.Contains(failed.Error(), tc.err) || !strings.Contains(failed.Error(), name)) {
+			t.Errorf("%s: error %v, want one with %q", name, failed, tc.err)
+		}
+	}
+}
+
+// bytes256 is a vocabulary of single characters with BOS and EOS.
+func characters(t *testing.T) *tokenizer.Tokenizer {
+	t.Helper()
+	vocab := `"<s>":0,"</s>":1`
+	for i := range 26 {
+		vocab += `,"` + string(rune('a'+i)) + `":` + string([]byte{byte('0' + (i+2)/10), byte('0' + (i+2)%10)})
+	}
+	vocab = strings.ReplaceAll(vocab, ":0", ":")
+	vocab = strings.Replace(vocab, `"<s>":`, `"<s>":0`, 1)
+	tok, err := tokenizer.FromJSON("tokenizer.json", []byte(`{"model":{"type":"BPE","vocab":{`+vocab+`},"merges":[]},
+		"added_tokens":[{"id":0,"content":"<s>","special":true},{"id":1,"content":"</s>","special":true}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestSamples(t *testing.T) {
+	tok := characters(t)
+	ids := make([]int32, 1000)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	got := Samples(ids, tok, 4, 50, 7)
+	if len(got) != 4 || len(got[0]) != 50 {
+		t.Fatalf("%d samples of %d", len(got), len(got[0]))
+	}
+	for i := 1; i < 4; i++ {
+		if got[i][0]-got[i-1][0] != 250 {
+			t.Errorf("samples begin at %d and %d", got[i-1][0], got[i][0])
+		}
+	}
+	if again := Samples(ids, tok, 4, 50, 7); !slices.Equal(again[2], got[2]) {
+		t.Error("the same seed gives other samples")
+	}
+	if few := Samples(ids[:60], tok, 4, 50, 7); len(few) != 1 || len(few[0]) != 50 {
+		t.Errorf("a short stream gives %v", few)
+	}
+	if tiny := Samples(ids[:3], tok, 4, 50, 7); len(tiny) != 1 || len(tiny[0]) != 3 {
+		t.Errorf("a stream of three gives %v", tiny)
+	}
+}
+
+func TestStream(t *testing.T) {
+	d := t.TempDir()
+	path := write(t, d, "s.txt", "ab\n<|endoftext|>\nc")
+	ids, err := Stream(context.Background(), characters(t), []string{path}, Plain)
+	if err != nil || !slices.Equal(ids, []int32{2, 3, 4}) {
+		t.Errorf("%v, %v", ids, err)
+	}
+	if _, err := Stream(context.Background(), characters(t), []string{write(t, d, "e.txt", "")}, Plain); err == nil {
+		t.Error("an empty text passes")
+	}
+}

@@ -1,0 +1,6 @@
+package gen
+
+// files lists what is generated.
+func files() []*file {
+	return []*file{gemmFile(), floatFile(), convertFile(), scalesFile(), quantFile(), matMulFile(), halfFile(), peakFile()}
+}

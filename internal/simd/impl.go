@@ -1,0 +1,49 @@
+package simd
+
+import "os"
+
+// An implementation is a set of kernels. Those of one CPU family are ordered: each may use the ones before it where it
+// has no kernel of its own.
+type implementation int
+
+const (
+	generic implementation = iota // plain Go
+	avx2                          // x86: AVX2, FMA, F16C, BMI2
+	avx512                        // x86: AVX-512 F, BW, DQ, VL and VNNI too
+)
+
+var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+
+// impl is the implementation in use. Tests change it; nothing else does after init.
+var impl implementation
+
+// noKernels is the panic of kernels that this build does not have.
+const noKernels = "simd: no such kernel"
+
+// refused is what PARE_SIMD asked for in vain.
+var refused string
+
+func init() {
+	impl = fastest
+	if name := os.Getenv("PARE_SIMD"); name != "" {
+		refused = name
+		for i, n := range implementationNames {
+			if n == name && available(implementation(i)) {
+				impl, refused = implementation(i), ""
+			}
+		}
+	}
+}
+
+// available reports whether this CPU and this build have an implementation.
+func available(i implementation) bool { return i == generic || i <= best }
+
+// Kernel names the implementation in use: the fastest this CPU has, or the one the environment variable PARE_SIMD names:
+// generic, avx2 or avx512. A name that this CPU or this build does not have changes nothing and is mentioned.
+func Kernel() string {
+	s := implementationNames[impl]
+	if refused != "" {
+		s += " (no " + refused + " here)"
+	}
+	return s
+}

@@ -1,0 +1,17 @@
+//go:build amd64 && !purego
+
+package simd
+
+import "golang.org/x/sys/cpu"
+
+// best is the highest implementation this CPU can run, fastest the one to use unless told otherwise.
+var best, fastest = func() (implementation, implementation) {
+	x := &cpu.X86
+	if !(x.HasAVX2 && x.HasFMA && x.HasF16C && x.HasBMI2) {
+		return generic, generic
+	}
+	if !(x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VNNI) {
+		return avx2, avx2
+	}
+	return avx512, avx512
+}()

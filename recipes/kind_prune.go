@@ -1,0 +1,99 @@
+package recipes
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/parelm/pare/internal/report"
+	"github.com/parelm/pare/prune"
+)
+
+func init() {
+	Register(Kind{Name: "prune", Sources: []fs.FS{source, prune.Source}, New: func() Stage { return &pruneStage{Calibration: defaultCalibration} }})
+}
+
+// pruneStage takes layers, neurons, heads or channels away and lets the remaining weights make up for them. The result
+// is a Hugging Face checkpoint of the same family with smaller sizes.
+type pruneStage struct {
+	prune.Settings
+	Calibration
+}
+
+// UsesSeed: samples are placed by the seed.
+func (s *pruneStage) UsesSeed() bool { return true }
+
+func (s *pruneStage) Plan(ctx context.Context, p *Planning) (Estimate, error) {
+	m, err := p.In.open()
+	if err != nil {
+		return Estimate{}, err
+	}
+	defer m.Close()
+	if err := s.Check(m.Config); err != nil {
+		return Estimate{}, err
+	}
+	small := m.Outline(s.Sizes(m.Config))
+	out, err := small.SizeHF(ctx)
+	if err != nil {
+		return Estimate{}, err
+	}
+	layer, outside := largestLayer(m)
+	passes := 0.0
+	for _, ratio := range []float64{s.Depth, max(s.FFN, s.Heads), s.Hidden} {
+		if ratio != 0 && ratio != 1 {
+			passes++
+		}
+	}
+	return Estimate{
+		OutputBytes: out, Model: small,
+		PeakMemory: overhead + s.streams(m) + max(4*layer, outside),
+		Seconds:    seconds(2 * passes * forward(m) * float64(s.tokens(m))),
+		Details:    []string{fmt.Sprintf("%s parameters of %s", count(small.Graph.Parameters()), count(m.Graph.Parameters()))},
+	}, nil
+}
+
+func (s *pruneStage) Run(ctx context.Context, j *Job) error {
+	m, err := j.In.open()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	samples, err := s.samples(ctx, m, j.Seed)
+	if err != nil {
+		return err
+	}
+	s.Seed = j.Seed
+	small, r, err := prune.Run(ctx, m, samples, s.Settings)
+	if err != nil {
+		return err
+	}
+	if err := j.save(ctx, small, false, ""); err != nil {
+		return err
+	}
+	t := report.Table{Title: j.Name + ": what was taken away", Columns: []string{"what", "before", "after"}}
+	t.Rows = append(t.Rows, []string{"parameters", count(r.Before), count(r.Parameters)})
+	if len(r.Layers) > 0 {
+		t.Rows = append(t.Rows, []string{"layers", fmt.Sprint(len(m.Config.Layers)),
+			fmt.Sprintf("%d (without %s)", len(small.Config.Layers), strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.Layers)), ", "), "[]"))})
+	}
+	for _, kind := range []string{"ffn", "kv_heads", "heads", "hidden"} {
+		if w, ok := r.Widths[kind]; ok {
+			t.Rows = append(t.Rows, []string{kind, fmt.Sprint(w[0]), fmt.Sprint(w[1])})
+		}
+	}
+	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, formatOf(small), small)}, Tables: []report.Table{t}})
+}
+
+// count formats a number of parameters for people: 1.10B, 3.69M, 260K.
+func count(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.2fB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.2fM", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1fK", float64(n)/1e3)
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,149 @@
+package recipes
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/parelm/pare/internal/report"
+	"github.com/parelm/pare/internal/strict"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/quantize"
+)
+
+func init() {
+	Register(Kind{Name: "quantize", Sources: []fs.FS{source, quantize.Source}, New: func() Stage {
+		return &quantizeStage{Settings: quantize.Settings{Algorithm: "rtn"}, Calibration: defaultCalibration}
+	}})
+}
+
+// quantizeStage stores weights in fewer bits. GGUF formats (Q8_0, Q4_K_M ...) make a .gguf file, the schemes W4A16 and
+// W8A16 a safetensors checkpoint in the layout of compressed-tensors. Each algorithm has keys of its own.
+type quantizeStage struct {
+	quantize.Settings
+	Calibration
+	algorithm quantize.Algorithm
+}
+
+// UsesSeed: samples are placed by the seed.
+func (s *quantizeStage) UsesSeed() bool { return s.algorithm != nil && s.algorithm.Needs() != nil }
+
+// Extra gives the algorithm's own keys.
+func (s *quantizeStage) Extra() ([]any, error) {
+	if s.algorithm == nil {
+		a, err := quantize.New(s.Algorithm)
+		if err != nil {
+			return nil, strict.Bad("algorithm", "%v", err)
+		}
+		s.algorithm = a
+	}
+	return []any{s.algorithm}, nil
+}
+
+// Variants lists the algorithms.
+func (s *quantizeStage) Variants() []Variant {
+	var out []Variant
+	for _, name := range quantize.Algorithms() {
+		a, err := quantize.New(name)
+		if err != nil {
+			continue
+		}
+		out = append(out, Variant{"algorithm", name, a})
+	}
+	return out
+}
+
+func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error) {
+	m, err := p.In.open()
+	if err != nil {
+		return Estimate{}, err
+	}
+	defer m.Close()
+	choices, err := quantize.Plan(m, s.Settings)
+	if err != nil {
+		return Estimate{}, err
+	}
+	e := Estimate{}
+	out := m.Outline(m.Config)
+	formats := map[*model.Weight]*tensor.Tensor{}
+	byFormat, order := map[string]int{}, []string{}
+	for _, c := range choices {
+		if c.Codec == nil {
+			continue
+		}
+		w := out.Graph.Weight(c.Weight.Name)
+		formats[w] = model.Zeros(w, c.Codec)
+		name := c.Codec.Name()
+		if byFormat[name] == 0 {
+			order = append(order, name)
+		}
+		byFormat[name]++
+		if c.Wanted != "" {
+			e.Warnings = append(e.Warnings, fmt.Sprintf("%s becomes %s: its rows are no multiple of a %s block", c.Weight.Name, name, c.Wanted))
+		}
+	}
+	out = out.With(formats)
+	if e.OutputBytes, err = size(ctx, out, p.Name, !quantize.Packed(s.Format), s.Format); err != nil {
+		return e, err
+	}
+	for _, name := range order {
+		e.Details = append(e.Details, fmt.Sprintf("%d matrices %s", byFormat[name], quantize.DisplayName(name)))
+	}
+	e.Model = out
+	layer, outside := largestLayer(m)
+	e.PeakMemory = overhead + quantize.Bytes(m, choices) + max(4*layer, 3*outside)
+	e.Seconds = seconds(200 * float64(m.Graph.Parameters()))
+	if needs := s.algorithm.Needs(); needs != nil {
+		e.PeakMemory += s.streams(m)
+		e.Seconds += seconds(2 * forward(m) * float64(s.tokens(m)))
+		if needs.Hessian {
+			mem, work := hessians(m)
+			e.PeakMemory += mem
+			e.Seconds += seconds(work * (1 + float64(s.tokens(m))/1000))
+		}
+	}
+	return e, nil
+}
+
+// hessians returns the memory of one layer's second moments and the work of factorising all of them.
+func hessians(m *model.Model) (memory int64, work float64) {
+	perLayer := map[int]int64{}
+	for _, g := range m.Graph.Groups() {
+		n := int64(g.Input.Out.Size())
+		if g.Linears[0].Layer >= 0 {
+			perLayer[g.Linears[0].Layer] += 8 * n * n
+			work += 2 * float64(n) * float64(n) * float64(n)
+		}
+	}
+	for _, n := range perLayer {
+		memory = max(memory, 2*n)
+	}
+	return memory, work
+}
+
+func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
+	m, err := j.In.open()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	var samples [][]int32
+	if s.algorithm.Needs() != nil {
+		if samples, err = s.samples(ctx, m, j.Seed); err != nil {
+			return err
+		}
+	}
+	small, r, err := quantize.Run(ctx, m, samples, s.Settings, s.algorithm)
+	if err != nil {
+		return err
+	}
+	if err := j.save(ctx, small, !quantize.Packed(s.Format), s.Format); err != nil {
+		return err
+	}
+	t := report.Table{Title: j.Name + ": formats and errors", Columns: []string{"matrix", "format", "relative output error", "note"}}
+	for _, x := range r.Tensors {
+		t.Rows = append(t.Rows, []string{x.Name, quantize.DisplayName(x.Format), fmt.Sprintf("%.3g", x.Error), x.Note})
+	}
+	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: []report.Table{t}})
+}

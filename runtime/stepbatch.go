@@ -1,0 +1,101 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+)
+
+// Work is the share of one session in a batched step.
+type Work struct {
+	Session *Session
+	IDs     []int32 // appended to the sequence; at least one
+	// All asks for the logits after every id; otherwise only those after the last are made.
+	All bool
+	// Logits receives the logits, in the order of the ids: [1 or len(IDs)][vocab]. The rows are the caller's to keep.
+	Logits [][]float32
+}
+
+// StepBatch appends ids to several sessions in one pass over the weights. Each gets the bits that it would get alone.
+// The sessions must be different ones.
+func (e *Engine) StepBatch(ctx context.Context, works []*Work) error {
+	seen := map[*Session]bool{}
+	for _, w := range works {
+		if seen[w.Session] {
+			return fmt.Errorf("a session stands twice in one batch")
+		}
+		seen[w.Session] = true
+		if err := w.Session.check(w.IDs); err != nil {
+			return err
+		}
+		w.Logits = w.Logits[:0]
+	}
+	var parts []part
+	var ids []int32
+	var in []*Work
+	flush := func() error {
+		if len(parts) == 0 {
+			return nil
+		}
+		err := e.stepParts(ctx, parts, ids, in)
+		parts, ids, in = nil, nil, nil
+		return err
+	}
+	for _, w := range works {
+		if w.Session.stale(len(w.IDs)) { // all of it must be computed again: by itself
+			if err := w.alone(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		start := len(w.Session.ids)
+		total := start + len(w.IDs)
+		for lo := 0; lo < len(w.IDs); {
+			n := min(len(w.IDs)-lo, e.batch-len(ids))
+			parts = append(parts, part{s: w.Session, n: n, pos: start + lo, total: total})
+			ids = append(ids, w.IDs[lo:lo+n]...)
+			in = append(in, w)
+			if lo += n; len(ids) == e.batch {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+// alone runs the work of a session that cannot share a batch.
+func (w *Work) alone(ctx context.Context) error {
+	from := len(w.IDs) - 1
+	if w.All {
+		from = 0
+	}
+	return w.Session.each(ctx, w.IDs, from, func(_ int, l []float32) error {
+		w.Logits = append(w.Logits, append([]float32(nil), l...))
+		return nil
+	})
+}
+
+// stepParts runs one batch through all layers and makes the logits that are wanted.
+func (e *Engine) stepParts(ctx context.Context, parts []part, ids []int32, in []*Work) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b := e.newBatch(parts, ids)
+	e.run(b, 0, e.Model.Graph.Layers)
+	var rows []int
+	var owner []*Work
+	for i := range b.parts {
+		p, w := &b.parts[i], in[i]
+		p.s.ids = append(p.s.ids, ids[p.lo:p.lo+p.n]...)
+		for r := range p.n {
+			if w.All || p.pos+r+1 == p.total {
+				rows, owner = append(rows, p.lo+r), append(owner, w)
+			}
+		}
+	}
+	return e.tailRows(b, rows, func(i int, logits []float32) error {
+		owner[i].Logits = append(owner[i].Logits, append([]float32(nil), logits...))
+		return nil
+	})
+}
