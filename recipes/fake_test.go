@@ -40,6 +40,7 @@ type craft struct {
 	PlanTime   time.Duration // what it claims to take
 	PlanMemory int64         `unit:"bytes"`
 	PlanDisk   int64         `unit:"bytes"`
+	PlanWarns  int           // how many warnings it has
 }
 
 func (c *craft) UsesSeed() bool { return true }
@@ -52,7 +53,11 @@ func (c *craft) Plan(_ context.Context, p *Planning) (Estimate, error) {
 	if c.PlanDisk > 0 {
 		out = c.PlanDisk
 	}
-	return Estimate{OutputBytes: out, PeakMemory: c.PlanMemory, Seconds: c.PlanTime.Seconds(), Model: c.Size, Details: []string{fmt.Sprint(c.Size, " bytes")}}, nil
+	var warnings []string
+	for i := range c.PlanWarns {
+		warnings = append(warnings, fmt.Sprint("odd ", i))
+	}
+	return Estimate{OutputBytes: out, PeakMemory: c.PlanMemory, Seconds: c.PlanTime.Seconds(), Model: c.Size, Details: []string{fmt.Sprint(c.Size, " bytes")}, Warnings: warnings}, nil
 }
 
 func (c *craft) Run(_ context.Context, j *Job) error {

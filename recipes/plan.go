@@ -266,6 +266,23 @@ func (p *Plan) overlap(data map[string][]string) error {
 	return nil
 }
 
+// manyWarnings is how many of one stage are told one by one.
+const manyWarnings = 3
+
+// warn tells what a stage warns of; of many warnings only the first, and all of them in the details.
+func (p *Plan) warn(s *PlanStage, warnings []string) {
+	for i, w := range warnings {
+		if i == manyWarnings-1 && len(warnings) > manyWarnings {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s: and %d more of this kind, see pare plan --details", s.Name, len(warnings)-i))
+			break
+		}
+		p.Warnings = append(p.Warnings, s.Name+": "+w)
+	}
+	if len(warnings) > manyWarnings {
+		s.Details = append(s.Details, warnings...)
+	}
+}
+
 // leftovers warns of checkpoints that no stage of this plan will use.
 func (p *Plan) leftovers() error {
 	left, err := store.Leftovers(p.o.fsys, p.Out)

@@ -226,11 +226,9 @@ func (p *Plan) estimate(ctx context.Context, s *PlanStage) (err error) {
 	}
 	s.forecast, s.Details = e, e.Details
 	s.Output, s.PeakMemory, s.Seconds = e.OutputBytes, e.PeakMemory, e.Seconds
-	for _, w := range e.Warnings {
-		p.Warnings = append(p.Warnings, s.Name+": "+w)
-	}
+	p.warn(s, e.Warnings)
 	if s.Cached {
-		s.Output, s.PeakMemory, s.Seconds = s.found.Bytes(), 0, 0
+		s.Output, s.PeakMemory, s.Seconds = s.found.Payload(), 0, 0
 		return nil
 	}
 	p.Disk += e.OutputBytes

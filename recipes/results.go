@@ -77,13 +77,13 @@ func (r *run) gather() (*report.Report, error) {
 		s := &p.Stages[i]
 		a := r.done[s.Name]
 		line := report.Stage{Name: s.Name, Kind: s.Kind, Key: s.Key, Digest: a.Digest(), Path: a.Path, Reused: r.out.Artifacts[i].Reused,
-			Seconds: a.Manifest.Seconds, Bytes: a.Bytes(), PeakMemory: r.peaks[s.Name]}
+			Seconds: a.Manifest.Seconds, Bytes: a.Payload(), PeakMemory: r.peaks[s.Name]}
 		if !line.Reused {
 			line.EstimatedSeconds, line.EstimatedBytes, line.EstimatedMemory = s.forecast.Seconds, s.forecast.OutputBytes, s.forecast.PeakMemory
 		}
 		rep.Stages = append(rep.Stages, line)
 		if !kinds[s.Kind].Measures {
-			rep.Add(report.Facts{Models: []report.Model{{Name: s.Name, Stage: s.Kind, From: s.From, Path: a.Path, Digest: a.Digest(), Bytes: a.Bytes()}}})
+			rep.Add(report.Facts{Models: []report.Model{{Name: s.Name, Stage: s.Kind, From: s.From, Path: a.Path, Digest: a.Digest(), Bytes: a.Payload()}}})
 			if rep.Baseline == "" {
 				rep.Baseline = s.Name
 			}

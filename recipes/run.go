@@ -45,7 +45,7 @@ type Artifact struct {
 	Stage   string  `json:"stage"` // its kind
 	Path    string  `json:"path"`
 	Digest  string  `json:"digest"` // of its files
-	Bytes   int64   `json:"bytes"`
+	Bytes   int64   `json:"bytes"`  // of those the digest covers
 	Reused  bool    `json:"reused"`
 	Seconds float64 `json:"seconds"` // that it took to make, now or then
 }
@@ -215,7 +215,7 @@ func (r *run) stage(ctx context.Context, s *PlanStage) error {
 		if a, err = r.make(ctx, s); err != nil {
 			return err
 		}
-		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), report.Duration(a.Manifest.Seconds), a.Path)
+		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Payload()), report.Duration(a.Manifest.Seconds), a.Path)
 	}
 	event := map[bool]string{true: "reuse", false: "done"}[reused]
 	if err := r.s.Log(store.Event{Event: event, Stage: s.Name, Key: s.Key, Digest: a.Digest(), Seconds: a.Manifest.Seconds}); err != nil {
@@ -223,8 +223,8 @@ func (r *run) stage(ctx context.Context, s *PlanStage) error {
 	}
 	r.done[s.Name] = a
 	m := r.p.models[s.Name]
-	m.Path, m.Digest, m.Bytes, m.Forecast = a.Path, a.Digest(), a.Bytes(), nil
-	r.out.Artifacts = append(r.out.Artifacts, Artifact{s.Name, s.Kind, a.Path, a.Digest(), a.Bytes(), reused, a.Manifest.Seconds})
+	m.Path, m.Digest, m.Bytes, m.Forecast = a.Path, a.Digest(), a.Payload(), nil
+	r.out.Artifacts = append(r.out.Artifacts, Artifact{s.Name, s.Kind, a.Path, a.Digest(), a.Payload(), reused, a.Manifest.Seconds})
 	return nil
 }
 

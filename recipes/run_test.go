@@ -452,6 +452,25 @@ func TestPlanIsExact(t *testing.T) {
 	}
 }
 
+// TestManyWarnings: a few are told one by one, many are folded, none is lost.
+func TestManyWarnings(t *testing.T) {
+	for n, want := range map[string]string{
+		"0": "", "3": "craft: odd 0; craft: odd 1; craft: odd 2",
+		"9": "craft: odd 0; craft: odd 1; craft: and 7 more of this kind, see pare plan --details",
+	} {
+		p, err := newLab(t).plan("stages:\n- craft: {}\n", "craft.plan_warns="+n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(p.Warnings, "; "); got != want {
+			t.Errorf("%s: %s", n, got)
+		}
+		if n == "9" && len(p.Stages[0].Details) != 10 {
+			t.Errorf("details: %q", p.Stages[0].Details)
+		}
+	}
+}
+
 // TestLeftovers: work that nobody will go on with is named, not hoarded in silence.
 func TestLeftovers(t *testing.T) {
 	l := newLab(t)

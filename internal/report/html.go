@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+	"strings"
 )
 
 //go:embed report.html.tmpl
@@ -29,15 +30,16 @@ type htmlTable struct {
 // HTML renders the report as one page that needs nothing else: no script, no font, no image from anywhere.
 func (r *Report) HTML() ([]byte, error) {
 	data := struct {
-		R       *Report
-		Plot    template.HTML
-		Losses  []template.HTML
-		Columns []column
-		Rows    [][]htmlCell
-		Stages  htmlTable
-		Tables  []htmlTable
-		Machine string
-	}{R: r, Columns: r.columns(), Machine: r.machine(), Stages: asHTML(r.stageTable())}
+		R        *Report
+		Plot     template.HTML
+		Losses   []template.HTML
+		Columns  []column
+		Rows     [][]htmlCell
+		Stages   htmlTable
+		Tables   []htmlTable
+		Machine  string
+		Headline string
+	}{R: r, Headline: strings.ReplaceAll(r.Headline(), " %", "\u00a0%"), Columns: r.columns(), Machine: r.machine(), Stages: asHTML(r.stageTable())}
 	if d, ok := r.sizePlot(); ok {
 		svg, err := d.svg()
 		if err != nil {

@@ -20,8 +20,16 @@ func (r *Report) Markdown() []byte {
 	if h := r.Headline(); h != "" {
 		w("%s\n\n", md(h))
 	}
-	for _, s := range r.Warnings {
-		w("> **Warning:** %s\n\n", md(s))
+	if n := len(r.Warnings); n > 4 {
+		w("<details><summary>%d warnings</summary>\n\n", n)
+		for _, s := range r.Warnings {
+			w("- %s\n", md(s))
+		}
+		w("\n</details>\n\n")
+	} else {
+		for _, s := range r.Warnings {
+			w("> **Warning:** %s\n\n", md(s))
+		}
 	}
 	if _, ok := r.sizePlot(); ok {
 		w("![%s against size](plot.svg)\n\n", md(r.Title))

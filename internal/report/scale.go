@@ -106,7 +106,7 @@ func figure(x float64, n int) string {
 // fixed formats x with n significant digits and keeps the zeros, for columns of figures.
 func fixed(x float64, n int) string {
 	a := math.Abs(x)
-	if math.IsNaN(x) || math.IsInf(x, 0) || a >= 1e7 || a < 1e-4 && a > 0 {
+	if math.IsNaN(x) || math.IsInf(x, 0) || a >= 1e7 || a < 1e-6 && a > 0 {
 		return fmt.Sprintf("%.*g", n, x)
 	}
 	if a == 0 {

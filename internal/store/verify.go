@@ -27,6 +27,17 @@ func (a *Artifact) Bytes() int64 {
 	return n
 }
 
+// Payload returns the size of the files that are the artifact: all but the volatile ones.
+func (a *Artifact) Payload() int64 {
+	n := int64(0)
+	for _, f := range a.Manifest.Files {
+		if !f.Volatile {
+			n += f.Bytes
+		}
+	}
+	return n
+}
+
 // Digest returns the digest of the artifact's files.
 func (a *Artifact) Digest() string { return a.Manifest.Digest }
 
