@@ -186,3 +186,20 @@ func (o *object) activation(key string) Activation {
 	o.fail(ErrUnsupported, key, "activation %q is not known", clip(s))
 	return ""
 }
+
+// NewConfig makes the configuration of a new model of a family from config.json keys and values; what is not given takes
+// the family's defaults.
+func NewConfig(family string, values map[string]any) (*Config, error) {
+	f := families[family]
+	if f == nil {
+		return nil, fmt.Errorf("unknown family %q (known: %s)", family, strings.Join(Families(), ", "))
+	}
+	o := &object{file: "config.json", vals: map[string]json.RawMessage{}}
+	o.set("architectures", []string{f.Class})
+	o.set("model_type", f.Types[0])
+	for _, k := range sortedKeys(values) {
+		o.set(k, values[k])
+	}
+	o.set("torch_dtype", "float32")
+	return f.read(o)
+}

@@ -214,19 +214,10 @@ func (m *Model) ggufMeta(meta *gguf.Metadata, opt GGUFOptions) error {
 
 // Format returns the format of most weights, and whether any is quantized.
 func (m *Model) Format() (name string, quantized bool) {
-	count := map[string]int{}
 	for _, w := range m.Graph.Weights {
-		if t := m.tensors[w]; w.Role == RoleMatrix {
-			count[t.Codec.Name()] += t.Len()
-			quantized = quantized || !isFloat(t.Codec)
-		}
+		quantized = quantized || w.Role == RoleMatrix && !isFloat(m.tensors[w].Codec)
 	}
-	for _, n := range sortedKeys(count) {
-		if name == "" || count[n] > count[name] {
-			name = n
-		}
-	}
-	return name, quantized
+	return m.common(RoleMatrix), quantized
 }
 
 // putSizes writes the keys that every architecture has.

@@ -236,16 +236,23 @@ func testLayers(t *testing.T, m *model.Model) {
 	sameModel(t, back, small)
 }
 
-// TestGoldenFiles writes the reference checkpoints and expects their tensors under the same names, bit for bit.
+// TestGoldenFiles writes the reference checkpoints, as they are and by way of GGUF, and expects their tensors under the
+// same names, bit for bit.
 func TestGoldenFiles(t *testing.T) {
 	root := tiny.Shared(t, "golden", "arch")
-	for _, name := range models.Names() {
+	for _, name := range append(models.Names(), "llama/bf16_sharded", "gemma/bf16_sharded") {
 		m, err := model.Open(filepath.Join(root, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := t.TempDir()
 		if err := m.SaveHF(context.Background(), dir(path)); err != nil {
+			t.Fatal(err)
+		}
+		compareFiles(t, filepath.Join(root, name), path)
+		_, back := saveGGUF(t, m)
+		path = t.TempDir()
+		if err := back.SaveHF(context.Background(), dir(path)); err != nil {
 			t.Fatal(err)
 		}
 		compareFiles(t, filepath.Join(root, name), path)

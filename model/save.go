@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/parelm/pare/internal/par"
@@ -59,6 +60,11 @@ func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
 	if err != nil {
 		return err
 	}
+	if m.side.meta != nil {
+		if m, err = m.narrow(); err != nil {
+			return err
+		}
+	}
 	stored, err := m.stored(hfSlots(m.Graph, m.Config.Family))
 	if err != nil {
 		return err
@@ -67,6 +73,15 @@ func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
 	if err != nil {
 		return err
 	}
+	if name := dtypes[m.common(RoleMatrix)]; name != "" {
+		key := "torch_dtype"
+		if conf.has("dtype") {
+			key = "dtype"
+		}
+		if conf.text(key) != name {
+			conf.set(key, name)
+		}
+	}
 	if err := m.side.copy(sink); err != nil {
 		return err
 	}
@@ -74,6 +89,57 @@ func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
 		return err
 	}
 	return writeSafetensors(ctx, sink, stored)
+}
+
+// narrow stores the vectors of a model from a GGUF file, which are float32 there, in the type of its matrices again where
+// that loses nothing.
+func (m *Model) narrow() (*Model, error) {
+	c, err := codec.Lookup(m.common(RoleMatrix))
+	if err != nil || !isFloat(c) {
+		return m, err
+	}
+	changed := map[*Weight]*tensor.Tensor{}
+	for _, w := range m.Graph.Weights {
+		t := m.tensors[w]
+		if t.Codec == c || !isFloat(t.Codec) {
+			continue
+		}
+		v, err := t.Float32()
+		if err != nil {
+			return nil, err
+		}
+		n, err := tensor.Convert(t, c)
+		if err != nil {
+			return nil, err
+		}
+		back, err := n.Float32()
+		if err != nil {
+			return nil, err
+		}
+		if slices.Equal(v, back) {
+			changed[w] = n
+		}
+	}
+	return m.With(changed), nil
+}
+
+// dtypes are torch's names of plain formats.
+var dtypes = map[string]string{"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+// common returns the format of most weights of a role.
+func (m *Model) common(role Role) string {
+	count, best := map[string]int{}, ""
+	for _, w := range m.Graph.Weights {
+		if w.Role == role {
+			count[m.tensors[w].Codec.Name()] += w.Len()
+		}
+	}
+	for _, n := range sortedKeys(count) {
+		if best == "" || count[n] > count[best] {
+			best = n
+		}
+	}
+	return best
 }
 
 // stored returns the tensors of a dialect, as views.
@@ -162,7 +228,9 @@ func copyRows(ctx context.Context, t *tensor.Tensor, task progress.Task, write f
 		if err == nil {
 			buf := make([]byte, (hi-lo)*rb)
 			if err = t.Src.ReadRows(buf, lo, hi); err == nil {
-				err = write(lo, buf)
+				if err = t.CheckRaw(lo, buf); err == nil {
+					err = write(lo, buf)
+				}
 			}
 			task.Add(int64(len(buf)))
 		}

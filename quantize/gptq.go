@@ -24,7 +24,9 @@ import (
 	"github.com/parelm/pare/model/codec"
 )
 
-func init() { algorithms["gptq"] = func() Algorithm { return &GPTQ{DampeningFrac: 0.01} } }
+func init() {
+	algorithms["gptq"] = func() Algorithm { return &GPTQ{ActOrder: "static", DampeningFrac: 0.01} }
+}
 
 // GPTQ is rounding with error feedback.
 type GPTQ struct {

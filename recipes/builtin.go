@@ -44,7 +44,7 @@ func Builtin() []string {
 // Text returns the text of a built-in recipe.
 func Text(name string) ([]byte, error) {
 	if !slices.Contains(Builtin(), name) {
-		return nil, tensor.Errorf(tensor.ErrInvalid, name, "", "there is no recipe of that name%s", strict.DidYouMean(name, Builtin()))
+		return nil, strict.Errorf(tensor.ErrInvalid, name, "", "there is no recipe of that name%s", strict.DidYouMean(name, Builtin()))
 	}
 	return fs.ReadFile(builtins, name+".yaml")
 }

@@ -106,7 +106,7 @@ func Help(name string) ([]Topic, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, tensor.Errorf(tensor.ErrInvalid, "", "", "no help on %q%s", name, strict.DidYouMean(name, Topics()))
+		return nil, strict.Errorf(tensor.ErrInvalid, "", "", "no help on %q%s", name, strict.DidYouMean(name, Topics()))
 	}
 	return found, nil
 }

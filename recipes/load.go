@@ -28,11 +28,11 @@ func Load(ref string, sets ...string) (*Recipe, error) {
 	data, err := fsx.ReadLimited(ref, limits.Recipe)
 	switch {
 	case errors.Is(err, fsx.ErrTooLarge):
-		return nil, tensor.Errorf(tensor.ErrTooLarge, ref, "", "a recipe has at most %d bytes", limits.Recipe)
+		return nil, strict.Errorf(tensor.ErrTooLarge, ref, "", "a recipe has at most %d bytes", limits.Recipe)
 	case errors.Is(err, fsx.ErrNotRegular):
-		return nil, tensor.Errorf(tensor.ErrInvalid, ref, "", "is no recipe: %v", err)
+		return nil, strict.Errorf(tensor.ErrInvalid, ref, "", "is no recipe: %v", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, tensor.Errorf(tensor.ErrInvalid, ref, "", "there is no such recipe%s", strict.DidYouMean(ref, slices.Concat(nearby(ref), Builtin())))
+		return nil, strict.Errorf(tensor.ErrInvalid, ref, "", "there is no such recipe%s", strict.DidYouMean(ref, slices.Concat(nearby(ref), Builtin())))
 	case err != nil:
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func parse(file, dir string, data []byte, sets []string) (*Recipe, error) {
 	for _, set := range sets {
 		path, value, ok := strings.Cut(set, "=")
 		if !ok || path == "" {
-			return nil, tensor.Errorf(tensor.ErrInvalid, "--set "+set, "", "want key.path=value, such as --set seed=3")
+			return nil, strict.Errorf(tensor.ErrInvalid, "--set "+set, "", "want key.path=value, such as --set seed=3")
 		}
 		if err := doc.Set(fullPath(doc, path), value, "--set "+set, limits.RecipeDepth); err != nil {
 			return nil, err

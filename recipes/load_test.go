@@ -134,7 +134,7 @@ func TestMalformed(t *testing.T) {
 		{"missing data", "model: ./base\ndata: {calib: ./calip.jsonl}\nstages:\n- shrink: {}\n", tensor.ErrInvalid, `(did you mean "calib.jsonl"?)`},
 		{"no match", "model: ./base\ndata: {calib: ./x/*.txt}\nstages:\n- shrink: {}\n", tensor.ErrInvalid, "no file matches"},
 		{"bad pattern", "model: ./base\ndata: {calib: './[*.txt'}\nstages:\n- shrink: {}\n", tensor.ErrInvalid, "syntax error in pattern"},
-		{"data is a directory", "model: ./base\ndata: {calib: ./base}\nstages:\n- shrink: {}\n", tensor.ErrInvalid, "is a directory"},
+		{"data is an empty directory", "model: ./base\ndata: {calib: ./empty}\nstages:\n- shrink: {}\n", tensor.ErrInvalid, "names no file"},
 		{"no data", "model: ./base\nstages:\n- shrink: {}\n", tensor.ErrInvalid, "shrink.calib: needs text"},
 		{"address", "model: http://x/y\nstages:\n- shrink: {}\n", tensor.ErrUnsupported, "only hf://org/name"},
 		{"two kinds", head + "- {shrink: {}, measure: {}}\n", tensor.ErrInvalid, "a stage is of one kind, this one is shrink already"},
@@ -151,6 +151,7 @@ func TestMalformed(t *testing.T) {
 	} {
 		t.Run(tc.id, func(t *testing.T) {
 			l := newLab(t)
+			os.Mkdir(l.path("empty"), 0o777)
 			os.Symlink(outside, l.path("link"))
 			os.Symlink(filepath.Join(outside, "secret.txt"), l.path("s.lnk"))
 			start := time.Now()
@@ -283,8 +284,22 @@ func TestGlob(t *testing.T) {
 	for _, in := range p.Stages[0].inputs {
 		names = append(names, in.Role+":"+in.Name)
 	}
-	if got := strings.Join(names, " "); got != "model:base calib:t/a.txt calib:t/b.txt calib:t/c.txt" {
+	const want = "model:base calib:t/a.txt calib:t/b.txt calib:t/c.txt"
+	if got := strings.Join(names, " "); got != want {
 		t.Error(got)
+	}
+	for _, same := range []string{"./t", "'./**/[a-c].txt'", "[./t/b.txt, './t/[ac].txt']"} {
+		l := newLab(t)
+		for _, n := range []string{"b", "a", "c"} {
+			l.write("t/"+n+".txt", n)
+		}
+		p, err := l.plan(strings.Replace(good, "./calib.jsonl", same, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(p.Stages[0].inputs); got != 4 {
+			t.Errorf("%s: %d inputs", same, got)
+		}
 	}
 }
 

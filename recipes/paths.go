@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/fsx"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
@@ -124,30 +125,23 @@ func (w *workspace) near(path string) string {
 	return ""
 }
 
-// files returns the files that a name or pattern means, sorted, at least one.
+// files returns the files that a name, a directory or a pattern means, sorted, at least one.
 func (w *workspace) files(n strict.Node, pattern string) ([]string, error) {
 	abs, err := w.abs(n, pattern)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(abs); err == nil || !strings.ContainsAny(pattern, "*?[") {
+	info, err := os.Stat(abs)
+	if err == nil && !info.IsDir() || err != nil && !strings.ContainsAny(pattern, "*?[") {
 		f, err := w.file(n, pattern)
 		return []string{f}, err
 	}
-	dir, glob := abs, ""
-	for strings.ContainsAny(dir, "*?[") {
-		if _, err := os.Lstat(dir); err == nil {
-			break // such characters in the name of a directory mean themselves
-		}
-		dir, glob = filepath.Dir(dir), filepath.ToSlash(filepath.Join(filepath.Base(dir), glob))
-	}
-	found, err := fs.Glob(os.DirFS(dir), glob)
+	found, err := expand(abs)
 	if err != nil {
 		return nil, n.Errorf(tensor.ErrInvalid, "%s: %v", pattern, err)
 	}
 	var files []string
-	for _, name := range found {
-		path := filepath.Join(dir, filepath.FromSlash(name))
+	for _, path := range found {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			continue
 		}
@@ -166,6 +160,25 @@ func (w *workspace) files(n strict.Node, pattern string) ([]string, error) {
 	}
 	slices.Sort(files)
 	return files, nil
+}
+
+// expand lists what a directory or a pattern with * or ** stands for.
+func expand(abs string) ([]string, error) {
+	if info, err := os.Stat(abs); err == nil && info.IsDir() || strings.Contains(abs, "**") {
+		return corpus.Files([]string{abs})
+	}
+	dir, glob := abs, ""
+	for strings.ContainsAny(dir, "*?[") {
+		if _, err := os.Lstat(dir); err == nil {
+			break // such characters in the name of a directory mean themselves
+		}
+		dir, glob = filepath.Dir(dir), filepath.ToSlash(filepath.Join(filepath.Base(dir), glob))
+	}
+	found, err := fs.Glob(os.DirFS(dir), glob)
+	for i := range found {
+		found[i] = filepath.Join(dir, filepath.FromSlash(found[i]))
+	}
+	return found, err
 }
 
 // model opens a reference that is a path or an address, and digests it.

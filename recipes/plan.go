@@ -260,7 +260,7 @@ func (p *Plan) overlap(data map[string][]string) error {
 			continue // unpacked there by the run itself
 		}
 		if err := store.Overlap(p.Out, path); err != nil {
-			return tensor.Errorf(tensor.ErrInvalid, "output "+p.Out, "", "%v", err)
+			return strict.Errorf(tensor.ErrInvalid, "output "+p.Out, "", "%v", err)
 		}
 	}
 	return nil

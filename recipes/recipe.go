@@ -33,8 +33,8 @@ type Recipe struct {
 	warnings []string
 }
 
-// Data names text files. Each is a file or a pattern such as ./corpus/*.txt, or a list of those. Files ending in .jsonl hold
-// one JSON object with a `text` per line.
+// Data names text files. Each is a file, a directory, a pattern such as ./corpus/**/*.txt, or a list of those. Files ending
+// in .jsonl hold one JSON object with a `text` per line.
 type Data struct {
 	// Calib is what pruning and quantization look at to see which weights matter.
 	Calib []string `yaml:"calib"`

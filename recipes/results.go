@@ -32,6 +32,7 @@ func (r *run) report() error {
 			rep.Gate.Checks = append(rep.Gate.Checks, report.Check(c))
 		}
 	}
+	r.out.Headline = rep.Headline()
 	pages, err := rep.Pages()
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/peak"
+	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
@@ -33,6 +35,7 @@ type Outcome struct {
 	Artifacts []Artifact `json:"artifacts"`
 	Report    Files      `json:"report"`
 	Gate      *Verdict   `json:"gate,omitempty"`
+	Headline  string     `json:"headline,omitempty"` // what became of the model, in a sentence
 	Warnings  []string   `json:"warnings,omitempty"`
 }
 
@@ -212,7 +215,7 @@ func (r *run) stage(ctx context.Context, s *PlanStage) error {
 		if a, err = r.make(ctx, s); err != nil {
 			return err
 		}
-		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), time.Duration(a.Manifest.Seconds*float64(time.Second)).Round(10*time.Millisecond), a.Path)
+		r.p.o.note("%s: %s in %s, %s", s.Name, report.Bytes(a.Bytes()), report.Duration(a.Manifest.Seconds), a.Path)
 	}
 	event := map[bool]string{true: "reuse", false: "done"}[reused]
 	if err := r.s.Log(store.Event{Event: event, Stage: s.Name, Key: s.Key, Digest: a.Digest(), Seconds: a.Manifest.Seconds}); err != nil {
@@ -247,15 +250,15 @@ func (r *run) make(ctx context.Context, s *PlanStage) (*store.Artifact, error) {
 	j := &Job{Name: s.Name, In: s.in, Refs: maps.Clone(s.refs), Seed: r.p.r.Seed, dir: dir}
 	j.scratch = func() (*store.Scratch, error) { return r.s.Scratch(s.Name, s.Key) }
 	j.note = func(line string) { r.p.o.note("%s: %s", s.Name, line) }
-	resetPeak()
+	peak.Reset()
 	began := time.Now()
-	if err := work(ctx, s.step.Settings, j); err != nil {
+	if err := work(progress.With(ctx, prefixed{ctx, s.Name}), s.step.Settings, j); err != nil {
 		return nil, s.explain(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r.peaks[s.Name] = peakMemory()
+	r.peaks[s.Name] = peak.Bytes()
 	a, err := dir.Commit(store.Manifest{
 		Pare: version.String(), Name: s.Name, Key: s.Key, Stage: s.Kind, Settings: s.settings, Seed: s.seed,
 		Inputs: s.inputs, Lineage: r.lineage(s), Started: began, Seconds: time.Since(began).Seconds(),
@@ -275,6 +278,17 @@ func (s *PlanStage) explain(err error) error {
 		return s.step.settings.At(err)
 	}
 	return err
+}
+
+// prefixed is a progress sink that puts the stage's name before that of its tasks.
+type prefixed struct {
+	ctx  context.Context // with the sink of the user
+	name string
+}
+
+// Start implements progress.Sink.
+func (p prefixed) Start(name, unit string, total int64) progress.Task {
+	return progress.Start(p.ctx, p.name+": "+name, unit, total)
 }
 
 // work runs a stage, whose panics are its own failure and not that of the whole process.

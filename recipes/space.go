@@ -22,13 +22,13 @@ func (p *Plan) fits() error {
 	}
 	var errs []error
 	if free, err := fsx.FreeBytes(dir); err == nil && p.Disk > free {
-		errs = append(errs, tensor.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", report.Bytes(p.Disk), report.Bytes(free)))
+		errs = append(errs, strict.Errorf(tensor.ErrTooLarge, "output "+p.Out, "", "the run adds %s, the disk has %s free", report.Bytes(p.Disk), report.Bytes(free)))
 	} else if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		errs = append(errs, err)
 	}
 	limit, whose := p.o.Memory, "--memory allows"
 	if limit == 0 {
-		limit, whose = AvailableMemory(), "are available (--memory SIZE overrides this)"
+		limit, whose = availableMemory(), "are available (--memory SIZE overrides this)"
 	}
 	for _, s := range p.Stages {
 		if limit > 0 && s.PeakMemory > limit {

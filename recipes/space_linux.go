@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// AvailableMemory returns the bytes that this process may still take without swapping, as the kernel estimates them and
+// availableMemory returns the bytes that this process may still take without swapping, as the kernel estimates them and
 // as far as its control group allows; 0 where that cannot be told.
-func AvailableMemory() int64 {
+func availableMemory() int64 {
 	free := statLine("/proc/meminfo", "MemAvailable:") << 10
 	if left := cgroupLeft(); left > 0 && (free == 0 || left < free) {
 		free = left
@@ -73,14 +73,3 @@ func number(path string) int64 {
 	}
 	return n
 }
-
-// resetPeak starts a new measurement of the process's peak memory.
-func resetPeak() {
-	if f, err := os.OpenFile("/proc/self/clear_refs", os.O_WRONLY, 0); err == nil {
-		f.WriteString("5")
-		f.Close()
-	}
-}
-
-// peakMemory returns the most bytes that were resident since resetPeak; 0 where that cannot be told.
-func peakMemory() int64 { return statLine("/proc/self/status", "VmHWM:") << 10 }

@@ -33,6 +33,7 @@ type Engine struct {
 	batch   int
 
 	bufs, tailBufs [][]float32
+	acts           activations
 	scratch        *Session // for work on single layers
 	tap            Tap
 }
@@ -87,6 +88,9 @@ func (e *Engine) load(w *model.Weight) error {
 	t := e.Model.Tensor(w)
 	if w.Role == model.RoleVector {
 		v, err := t.Float32()
+		if err == nil {
+			err = t.CheckFinite()
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
 		}
@@ -132,7 +136,7 @@ func (e *Engine) UnloadLayer(i int) {
 func (e *Engine) Bytes() int64 {
 	var n int64
 	for _, m := range e.mats {
-		n += m.bytes()
+		n += m.Bytes()
 	}
 	for _, v := range e.vecs {
 		n += int64(4 * len(v))

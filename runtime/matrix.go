@@ -1,62 +1,92 @@
 package runtime
 
 import (
+	"sync"
+
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model/codec"
 	"github.com/parelm/pare/model/tensor"
 )
 
-// matrix is a weight [rows, cols] in the form its kernels want.
+// matrix is a weight [rows, cols] in the form its kernels want. Most are *simd.Matrix as they are.
 type matrix interface {
-	size() (rows, cols int)
-	bytes() int64
-	// mul computes dst[t*ld+r-lo] = x[t]·W[r], or adds it where add is set, for the n rows of x and rows [lo,hi) of the
-	// weight, on all cores. The result for a row of x does not depend on n.
-	mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool)
-	// row decodes one row.
-	row(dst []float32, r int)
-	// kernel names the code that multiplies, for `pare bench`.
-	kernel() string
+	Size() (rows, cols int)
+	Bytes() int64
+	// Quantized reports whether Mul reads the bytes of the activations.
+	Quantized() bool
+	// Row decodes one row.
+	Row(dst []float32, r int)
+	// Kernel names the code that multiplies.
+	Kernel() string
 }
 
-// newMatrix reads a tensor. Stacked experts become one matrix of experts x rows.
-func newMatrix(t *tensor.Tensor) (matrix, error) {
-	if t.Codec.Name() == "f32" {
-		v, err := t.Float32()
-		return &dense{v, t.Rows(), t.Cols()}, err
+// activations is rows of a value on their way into linear layers.
+type activations struct {
+	simd.Acts
+	x    []float32
+	rows int
+}
+
+// reset takes the rows in, and makes their bytes where one of the matrices reads them.
+func (a *activations) reset(x []float32, rows, cols int, quantize bool) {
+	a.x, a.rows = x, rows
+	a.Acts.Reset(x, rows, cols)
+	if quantize {
+		par.For(rows, max(1, rowsGrain/cols), a.Quantize)
 	}
-	data, err := t.ReadRaw(0, t.Rows())
-	return &coded{data, t.Codec, t.Rows(), t.Cols(), t.RowBytes()}, err
 }
 
-// dense is float32.
-type dense struct {
-	v          []float32
-	rows, cols int
+// mul computes dst[t*ld+r-lo] = W[r]·x[t], or adds it, for rows [lo,hi) of the weight. The result for a row of x depends
+// neither on the others nor on the borders.
+func mul(m matrix, dst []float32, ld int, a *activations, lo, hi int, add bool) {
+	switch m := m.(type) {
+	case *simd.Matrix:
+		m.Mul(dst, ld, &a.Acts, lo, hi, add)
+	case *coded:
+		m.mul(dst, ld, a, lo, hi, add)
+	}
 }
 
-func (m *dense) size() (int, int) { return m.rows, m.cols }
-func (m *dense) bytes() int64     { return int64(4 * len(m.v)) }
-func (m *dense) kernel() string   { return "f32" }
-func (m *dense) row(dst []float32, r int) {
-	copy(dst, m.v[r*m.cols:(r+1)*m.cols])
-}
+// packBytes is how much is read and packed at once.
+const packBytes = 1 << 20
 
-func (m *dense) mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool) {
-	parRows(lo, hi, func(a, b int) {
-		mulRows(dst[a-lo:], ld, x, n, m.v[a*m.cols:b*m.cols], m.cols, b-a, add)
+// newMatrix reads a tensor, several stretches of rows at a time. Stacked experts become one matrix of experts x rows.
+func newMatrix(t *tensor.Tensor) (matrix, error) {
+	rows, rb := t.Rows(), t.RowBytes()
+	var pack func(row int, data []byte)
+	var m matrix
+	if simd.Packable(t.Codec.Name()) {
+		p, err := simd.NewMatrix(t.Codec.Name(), rows, t.Cols())
+		if err != nil {
+			return nil, err
+		}
+		m, pack = p, p.Pack
+	} else {
+		c := &coded{data: make([]byte, rows*rb), codec: t.Codec, rows: rows, cols: t.Cols(), rb: rb}
+		m, pack = c, func(row int, data []byte) { copy(c.data[row*rb:], data) }
+	}
+	var mu sync.Mutex
+	var failed error
+	par.For(rows, max(16, packBytes/max(rb, 1)&^15), func(lo, hi int) {
+		data, err := t.ReadRaw(lo, hi)
+		if err == nil {
+			err = t.CheckRaw(lo, data)
+		}
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			if failed == nil {
+				failed = err
+			}
+			return
+		}
+		pack(lo, data)
 	})
+	return m, failed
 }
 
-// mulRows multiplies with rows given as float32. A few rows of x at a time pass over the weights, so that those are read
-// from memory once.
-func mulRows(dst []float32, ld int, x []float32, n int, w []float32, cols, rows int, add bool) {
-	p := simd.PackB(w, cols, true, rows, cols)
-	simd.GemmPacked(dst, ld, x, cols, false, p, n, add)
-}
-
-// coded keeps the stored blocks and decodes a few rows at a time.
+// coded keeps the stored blocks of a format without kernels and decodes a few rows at a time.
 type coded struct {
 	data       []byte
 	codec      codec.Codec
@@ -64,25 +94,22 @@ type coded struct {
 	rb         int
 }
 
-func (m *coded) size() (int, int) { return m.rows, m.cols }
-func (m *coded) bytes() int64     { return int64(len(m.data)) }
-func (m *coded) kernel() string   { return "decode " + m.codec.Name() }
-func (m *coded) row(dst []float32, r int) {
+func (m *coded) Size() (int, int) { return m.rows, m.cols }
+func (m *coded) Bytes() int64     { return int64(len(m.data)) }
+func (m *coded) Quantized() bool  { return false }
+func (m *coded) Kernel() string   { return "decode " + m.codec.Name() }
+func (m *coded) Row(dst []float32, r int) {
 	m.codec.Decode(dst, m.data[r*m.rb:(r+1)*m.rb])
 }
 
-func (m *coded) mul(dst []float32, ld int, x []float32, n, lo, hi int, add bool) {
-	parRows(lo, hi, func(a, b int) {
-		rows := make([]float32, (b-a)*m.cols)
-		m.codec.Decode(rows, m.data[a*m.rb:b*m.rb])
-		mulRows(dst[a-lo:], ld, x, n, rows, m.cols, b-a, add)
-	})
+func (m *coded) mul(dst []float32, ld int, a *activations, lo, hi int, add bool) {
+	rows := make([]float32, (hi-lo)*m.cols)
+	for r := lo; r < hi; r++ {
+		m.Row(rows[(r-lo)*m.cols:(r-lo+1)*m.cols], r)
+	}
+	p := simd.PackB(rows, m.cols, true, hi-lo, m.cols)
+	simd.GemmPacked(dst, ld, a.x, m.cols, false, p, a.rows, add)
 }
 
-// parRows splits rows of a weight into tasks with fixed borders.
-func parRows(lo, hi int, f func(a, b int)) {
-	par.For(hi-lo, grain(hi-lo), func(a, b int) { f(lo+a, lo+b) })
-}
-
-// grain splits rows into about 32 tasks of whole tiles.
-func grain(rows int) int { return max(16, (rows/32+15)&^15) }
+// taskRows splits rows of a weight into about 32 stretches of whole tiles.
+func taskRows(rows int) int { return max(16, (rows/32+15)&^15) }

@@ -25,7 +25,7 @@ func (c *compiler) embed(n *model.Node) {
 	w, dst, width := n.Weight(0), c.buf[n], n.Out.Size()
 	c.step("embed", func(b *batch) {
 		y, m := b.f(dst, width), b.e.mats[w]
-		b.each(width, func(r int) { m.row(y[r*width:(r+1)*width], int(b.ids[r])) })
+		b.each(width, func(r int) { m.Row(y[r*width:(r+1)*width], int(b.ids[r])) })
 	})
 }
 
@@ -43,21 +43,43 @@ func (c *compiler) position(n *model.Node) {
 	})
 }
 
-// linears multiplies x with every matrix of the group.
-func (b *batch) linears(in *model.Node, x []float32, outs []linearOut) {
-	b.tap(in, x)
-	for i := range outs {
-		o := &outs[i]
-		y := b.f(o.buf, o.width)
-		b.e.mats[o.w].mul(y, o.width, x, b.rows, 0, o.width, o.add)
-		if o.bias != nil {
-			bias := b.e.vecs[o.bias]
-			b.each(o.width, func(r int) {
-				row := y[r*o.width : (r+1)*o.width]
-				simd.Add(row, row, bias)
-			})
+// task is a stretch of rows of one of the layers of a linear step.
+type task struct{ out, lo, hi int }
+
+// tasks splits the layers of a linear step.
+func tasks(outs []linearOut) []task {
+	var ts []task
+	for i, o := range outs {
+		for lo, n := 0, taskRows(o.width); lo < o.width; lo += n {
+			ts = append(ts, task{i, lo, min(lo+n, o.width)})
 		}
 	}
+	return ts
+}
+
+// linears multiplies x with every matrix of the group in one pass over the cores.
+func (b *batch) linears(in *model.Node, x []float32, outs []linearOut, ts []task) {
+	b.tap(in, x)
+	quantize := false
+	for i := range outs {
+		quantize = quantize || b.e.mats[outs[i].w].Quantized()
+	}
+	a := &b.e.acts
+	a.reset(x, b.rows, in.Out.Size(), quantize)
+	par.For(len(ts), 1, func(i, _ int) {
+		t := ts[i]
+		o := &outs[t.out]
+		y := b.f(o.buf, o.width)
+		mul(b.e.mats[o.w], y[t.lo:], o.width, a, t.lo, t.hi, o.add)
+		if o.bias == nil {
+			return
+		}
+		bias := b.e.vecs[o.bias][t.lo:t.hi]
+		for r := range b.rows {
+			row := y[r*o.width+t.lo:][:len(bias)]
+			simd.Add(row, row, bias)
+		}
+	})
 }
 
 func (c *compiler) norm(n *model.Node) {

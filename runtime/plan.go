@@ -242,7 +242,8 @@ func (c *compiler) linears(n *model.Node) {
 		outs = append(outs, o)
 	}
 	src, width := c.buf[in], in.Out.Size()
-	c.step("linear "+n.Site, func(b *batch) { b.linears(in, b.f(src, width), outs) })
+	ts := tasks(outs)
+	c.step("linear "+n.Site, func(b *batch) { b.linears(in, b.f(src, width), outs, ts) })
 	for range group {
 		c.use(in)
 	}

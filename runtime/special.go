@@ -75,14 +75,11 @@ func (c *compiler) experts(n *model.Node) {
 			for i, t := range rows {
 				copy(xs[i*width:], in[t*width:(t+1)*width])
 			}
-			mg, mu, md := slab{b.e.mats[gate], e * ffn, ffn}, slab{b.e.mats[up], e * ffn, ffn}, slab{b.e.mats[down], e * hidden, hidden}
-			mg.mul(g, xs, k)
-			mu.mul(u, xs, k)
+			b.slab(gate, e, g, xs, k, width)
+			b.slab(up, e, u, xs, k, width)
 			act(g, g)
-			for i := range g {
-				g[i] *= u[i]
-			}
-			md.mul(d, g, k)
+			simd.Mul(g, g, u)
+			b.slab(down, e, d, g, k, ffn)
 			for i, t := range rows {
 				w := weights[t*count+e]
 				for j := range hidden {
@@ -93,14 +90,14 @@ func (c *compiler) experts(n *model.Node) {
 	})
 }
 
-// slab is the rows of one expert in a stacked matrix.
-type slab struct {
-	m        matrix
-	lo, rows int
-}
-
-func (s slab) mul(dst, x []float32, n int) {
-	s.m.mul(dst, s.rows, x, n, s.lo, s.lo+s.rows, false)
+// slab multiplies n rows of x with one expert of a stacked matrix.
+func (b *batch) slab(w *model.Weight, expert int, dst, x []float32, n, cols int) {
+	m, rows := b.e.mats[w], w.Dims[1].Size()
+	a := &b.e.acts
+	a.reset(x, n, cols, m.Quantized())
+	par.For(rows, taskRows(rows), func(lo, hi int) {
+		mul(m, dst[lo:], rows, a, expert*rows+lo, expert*rows+hi, false)
+	})
 }
 
 func (c *compiler) state(size int) int {

@@ -159,7 +159,7 @@ func TestFigures(t *testing.T) {
 		{figure(-1.50, 3), "-1.5"}, {figure(0.00001, 2), "1e-05"}, {fixed(5, 4), "5.000"}, {fixed(16, 3), "16.0"}, {fixed(0, 3), "0"},
 		{size(0), "0 B"}, {size(999), "999 B"}, {size(999.6), "1 kB"}, {size(1540000), "1.54 MB"}, {size(7.8e9), "7.8 GB"}, {Bytes(1e15), "1 PB"},
 		{count(3.9e6), "3.9M"}, {count(500), "500"}, {pm(5.21, 0.042), "5.210 ± 0.042"}, {pm(0.31, 0.0062), "0.3100 ± 0.0062"}, {pm(123, 4.5), "123.0 ± 4.5"}, {pm(1234, 45), "1234 ± 45"}, {pm(3, 0), "3.000"},
-		{duration(0.42), "0.42 s"}, {duration(59.94), "59.9 s"}, {duration(131), "2 min 11 s"}, {duration(7300), "2 h 1 min"}, {signed(1, 2), "+1"}, {signed(-0.25, 2), "−0.25"}, {signed(0, 2), "0"},
+		{Duration(0.0042), "4.2 ms"}, {Duration(0.42), "0.42 s"}, {Duration(59.94), "59.9 s"}, {Duration(131), "2 min 11 s"}, {Duration(7300), "2 h 1 min"}, {signed(1, 2), "+1"}, {signed(-0.25, 2), "−0.25"}, {signed(0, 2), "0"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%q, want %q", tc.got, tc.want)

@@ -181,7 +181,7 @@ func (r *Report) taskMetric(task string) string {
 func (r *Report) stageTable() Table {
 	t := Table{Columns: []string{"stage", "kind", "time", "planned", "output", "planned", "peak memory", "planned"}}
 	for _, s := range r.Stages {
-		row := []string{s.Name, s.Kind, duration(s.Seconds), "", size(float64(s.Bytes)), "", "", ""}
+		row := []string{s.Name, s.Kind, Duration(s.Seconds), "", size(float64(s.Bytes)), "", "", ""}
 		if s.Reused {
 			row[2] += " (earlier)"
 		}
@@ -189,7 +189,7 @@ func (r *Report) stageTable() Table {
 			switch {
 			case v <= 0:
 			case i == 3:
-				row[i] = duration(v)
+				row[i] = Duration(v)
 			default:
 				row[i] = size(v)
 			}
@@ -199,9 +199,11 @@ func (r *Report) stageTable() Table {
 	return t
 }
 
-// duration formats seconds: 0.42 s, 12.3 s, 2 min 11 s, 3 h 20 min.
-func duration(s float64) string {
+// Duration formats seconds for people: 0.42 s, 12.3 s, 2 min 11 s, 3 h 20 min.
+func Duration(s float64) string {
 	switch {
+	case s < 0.1:
+		return figure(1000*s, 2) + " ms"
 	case s < 59.95:
 		return figure(s, 3) + " s"
 	case s < 3600:

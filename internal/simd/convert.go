@@ -41,7 +41,7 @@ func BF16ToF32(dst []float32, src []byte) {
 		bf16ToF32(&dst[0], &src[0], n)
 	}
 	for i := n; i < len(dst); i++ {
-		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+		dst[i] = brainToFloat(binary.LittleEndian.Uint16(src[2*i:]))
 	}
 }
 
@@ -118,6 +118,9 @@ func floatToHalf(f float32) uint16 {
 	}
 	return sign | uint16((a+0xfff+a>>13&1)>>13-112<<10)
 }
+
+// brainToFloat widens one number.
+func brainToFloat(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
 // floatToBrain rounds one number.
 func floatToBrain(f float32) uint16 {

@@ -258,6 +258,25 @@ func Find(ctx context.Context, fsys fsx.FS, dir, key string) (*Artifact, error) 
 	return nil, damaged
 }
 
+// List returns the names of all artifacts in an output directory, sorted, whatever state they are in. A directory that
+// is no output of a run, or none at all, has none.
+func List(fsys fsx.FS, dir string) ([]string, error) {
+	if _, err := fsys.Lstat(filepath.Join(dir, lockName)); err != nil {
+		return nil, nil
+	}
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // Begin starts the artifact of a key. A damaged or outdated artifact of the same name is replaced by Commit.
 func (s *Store) Begin(label, key string) (*Dir, error) {
 	return newDir(s.fsys, filepath.Join(s.Dir, DirName(label, key)))

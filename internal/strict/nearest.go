@@ -9,7 +9,7 @@ import (
 // name begins; "" where none is near.
 func Nearest(name string, candidates []string) string {
 	low := strings.ToLower(name)
-	best, bestDist := "", 1+max(1, len([]rune(name))/3)
+	best, bestDist := "", 1+max(1, (len([]rune(name))+1)/3)
 	for _, c := range candidates {
 		if d := distance(low, strings.ToLower(c)); d < bestDist {
 			best, bestDist = c, d

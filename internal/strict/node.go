@@ -35,7 +35,7 @@ func (p Pair) Unknown(known []string) error {
 
 // Errorf returns an error of one of tensor's classes at this place.
 func (n Node) Errorf(class error, format string, args ...any) error {
-	return tensor.Errorf(class, n.d.place(n.n), n.path, format, args...)
+	return Errorf(class, n.d.place(n.n), n.path, format, args...)
 }
 
 // Path returns the name of the place: stages[2].quantize.format.

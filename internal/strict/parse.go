@@ -35,7 +35,7 @@ func Parse(file string, data []byte, maxDepth int64) (*Doc, error) {
 func (d *Doc) load(data []byte) (root *yaml.Node, err error) {
 	defer func() { // the parser has panicked on hostile input before: CVE-2022-28948
 		if p := recover(); p != nil {
-			root, err = nil, tensor.Errorf(tensor.ErrCorrupt, d.file, "", "not YAML: %v", p)
+			root, err = nil, Errorf(tensor.ErrCorrupt, d.file, "", "not YAML: %v", p)
 		}
 	}()
 	if !utf8.Valid(data) {
@@ -47,14 +47,14 @@ func (d *Doc) load(data []byte) (root *yaml.Node, err error) {
 			}
 			rest, bad = rest[n:], bad+n-1
 		}
-		return nil, tensor.Errorf(tensor.ErrCorrupt, d.at(lineOf(data, bad)), "", "byte 0x%02x is not UTF-8", data[bad])
+		return nil, Errorf(tensor.ErrCorrupt, d.at(lineOf(data, bad)), "", "byte 0x%02x is not UTF-8", data[bad])
 	}
 	var n yaml.Node
 	if err := yaml.Load(data, &n); err != nil {
 		return nil, d.syntax(data, err)
 	}
 	if n.Kind != yaml.DocumentNode || len(n.Content) != 1 {
-		return nil, tensor.Errorf(tensor.ErrInvalid, d.file, "", "is empty")
+		return nil, Errorf(tensor.ErrInvalid, d.file, "", "is empty")
 	}
 	return n.Content[0], nil
 }
@@ -63,16 +63,16 @@ func (d *Doc) load(data []byte) (root *yaml.Node, err error) {
 func (d *Doc) syntax(data []byte, err error) error {
 	var le *yaml.LoadError
 	if !errors.As(err, &le) {
-		return tensor.Errorf(tensor.ErrCorrupt, d.file, "", "not YAML: %v", err)
+		return Errorf(tensor.ErrCorrupt, d.file, "", "not YAML: %v", err)
 	}
 	msg := strings.TrimPrefix(le.Message, "yaml: ")
 	switch {
 	case strings.Contains(msg, "no documents"):
-		return tensor.Errorf(tensor.ErrInvalid, d.file, "", "is empty")
+		return Errorf(tensor.ErrInvalid, d.file, "", "is empty")
 	case strings.Contains(msg, "found multiple"):
-		return tensor.Errorf(tensor.ErrUnsupported, d.file, "", "holds more than one document: only one is read, take out the --- lines")
+		return Errorf(tensor.ErrUnsupported, d.file, "", "holds more than one document: only one is read, take out the --- lines")
 	case strings.Contains(msg, "exceeded max depth"):
-		return tensor.Errorf(tensor.ErrTooLarge, d.file, "", "is nested too deep: %s", msg)
+		return Errorf(tensor.ErrTooLarge, d.file, "", "is nested too deep: %s", msg)
 	}
 	line := le.Mark.Line
 	if line == 0 {
@@ -83,7 +83,7 @@ func (d *Doc) syntax(data []byte, err error) error {
 	} else if le.ContextMsg != "" {
 		msg = le.ContextMsg + ": " + msg
 	}
-	return tensor.Errorf(tensor.ErrCorrupt, d.at(line), "", "not YAML: %s", msg)
+	return Errorf(tensor.ErrCorrupt, d.at(line), "", "not YAML: %s", msg)
 }
 
 func lineOf(data []byte, index int) int {
@@ -117,11 +117,11 @@ func (d *Doc) place(n *yaml.Node) string {
 // plain refuses everything in a document that is not plain data.
 func (d *Doc) plain(n *yaml.Node, depth, maxDepth int64) error {
 	refuse := func(what string) error {
-		return tensor.Errorf(tensor.ErrUnsupported, d.place(n), "", "%s", what)
+		return Errorf(tensor.ErrUnsupported, d.place(n), "", "%s", what)
 	}
 	switch {
 	case depth > maxDepth:
-		return tensor.Errorf(tensor.ErrTooLarge, d.place(n), "", "nested deeper than %d levels", maxDepth)
+		return Errorf(tensor.ErrTooLarge, d.place(n), "", "nested deeper than %d levels", maxDepth)
 	case n.Kind == yaml.AliasNode:
 		return refuse(fmt.Sprintf("alias *%s: aliases are not supported, write the value out", n.Value))
 	case n.Anchor != "":

@@ -29,7 +29,7 @@ func (d *Doc) Set(path, value, origin string, maxDepth int64) error {
 	parts := strings.Split(path, ".")
 	for i, part := range parts {
 		if part == "" {
-			return tensor.Errorf(tensor.ErrInvalid, origin, "", "the path has an empty part")
+			return Errorf(tensor.ErrInvalid, origin, "", "the path has an empty part")
 		}
 		slot, err := d.slot(at, part, origin, strings.Join(parts[:i], "."))
 		if err != nil {
@@ -76,9 +76,9 @@ func (d *Doc) slot(n *yaml.Node, part, origin, done string) (**yaml.Node, error)
 				names = append(names, name.n.Value)
 			}
 		}
-		return nil, tensor.Errorf(tensor.ErrInvalid, origin, "", "%s has no element %q%s", done, part, DidYouMean(part, names))
+		return nil, Errorf(tensor.ErrInvalid, origin, "", "%s has no element %q%s", done, part, DidYouMean(part, names))
 	}
-	return nil, tensor.Errorf(tensor.ErrInvalid, origin, "", "%s is a single value and has no %q in it", done, part)
+	return nil, Errorf(tensor.ErrInvalid, origin, "", "%s is a single value and has no %q in it", done, part)
 }
 
 func (d *Doc) mark(n *yaml.Node, origin string) {

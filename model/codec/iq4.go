@@ -16,28 +16,27 @@ func init() {
 // iq4Values is the table: finer near zero.
 var iq4Values = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 
-// iq4Index returns the index of the table value nearest to v; in the middle, of the larger.
+// iq4Index returns the index of the table value nearest to v; in the middle, of the larger. The middles are multiples of
+// one half, so that the floor of 2v says on which side of each v lies.
 func iq4Index(v float32) uint8 {
 	if v <= iq4Values[0] {
 		return 0
 	}
-	if v >= iq4Values[15] {
+	if !(v < iq4Values[15]) { // NaN too
 		return 15
 	}
-	lo, hi := 0, 15
-	for hi-lo > 1 {
-		mid := (lo + hi) / 2
-		if v < iq4Values[mid] {
-			hi = mid
-		} else {
-			lo = mid
+	return iq4Nearest[uint32(int32(float64(2*v)+256))&511] // the sum is exact, so the conversion is the floor
+}
+
+// iq4Nearest[256+k] is the index for values from k/2 on, below (k+1)/2.
+var iq4Nearest = func() (t [512]uint8) {
+	for i := range t {
+		for j := 1; j < 16 && float32(i-256) >= iq4Values[j-1]+iq4Values[j]; j++ {
+			t[i] = uint8(j)
 		}
 	}
-	if v-iq4Values[hi-1] < iq4Values[hi]-v {
-		return uint8(hi - 1)
-	}
-	return uint8(hi)
-}
+	return t
+}()
 
 func decodeIQ4NL(dst []float32, src []byte) {
 	for i := range len(dst) / 32 {

@@ -19,8 +19,22 @@ func halfE8M0(e byte) float32 {
 	return math.Float32frombits(uint32(e-1) << 23)
 }
 
-// fp4Index returns the code of the value nearest to v on the grid d; of equally near ones the first.
+// fp4Index returns the code of the value nearest to v on the grid d; of equally near ones the smaller. d has so few
+// digits that its products with the middles between codes, which all have few, are exact.
 func fp4Index(v, d float32) byte {
+	a := abs(v)
+	if !(a < 64*d) { // no scale, or one that was cut off: in float32 distances may be equal that are not
+		return fp4Search(v, d)
+	}
+	code := over(a, 0.5*d) + over(a, 1.5*d) + over(a, 2.5*d) + over(a, 3.5*d) + over(a, 5*d) + over(a, 7*d) + over(a, 10*d)
+	if v < 0 && code > 0 {
+		code += 8 // the sign bit; zero has none
+	}
+	return code
+}
+
+// fp4Search compares all distances.
+func fp4Search(v, d float32) byte {
 	best, least := 0, abs(float32(fp4Values[0]*d)-v)
 	for i := 1; i < 16; i++ {
 		if e := abs(float32(fp4Values[i]*d) - v); e < least {
@@ -28,6 +42,14 @@ func fp4Index(v, d float32) byte {
 		}
 	}
 	return byte(best)
+}
+
+// over returns 1 if a > b, else 0.
+func over(a, b float32) byte {
+	if a > b {
+		return 1
+	}
+	return 0
 }
 
 func decodeMXFP4(dst []float32, src []byte) {

@@ -6,9 +6,6 @@ import "encoding/binary"
 
 func init() { Register(&block{"q4_1", 32, 20, decodeQ4_1, encodeQ4_1}) }
 
-// legacyLadder is the list of grids of q4_1 and q5_1 with importances, and of q4_k and q5_k.
-var fineLadder = ladder{first: -0.9, step: 0.05, count: 36}
-
 func decodeQ4_1(dst []float32, src []byte) {
 	for i := range len(dst) / 32 {
 		y, b := (*[32]float32)(dst[32*i:]), (*[20]byte)(src[20*i:])

@@ -1,6 +1,9 @@
 package tensor
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // CheckFinite reads the whole tensor and returns an error of class ErrCorrupt that names the first value that is NaN or
 // infinite, as a damaged block scale makes it, or nil.
@@ -21,4 +24,38 @@ func (t *Tensor) CheckFinite() error {
 		}
 	}
 	return nil
+}
+
+// CheckRaw is CheckFinite for rows that have been read already, of a plain float format; other formats pass. first is the
+// row that data begins with.
+func (t *Tensor) CheckRaw(first int, data []byte) error {
+	bad := -1
+	switch t.Codec.Name() {
+	case "f32":
+		for i := 0; i+4 <= len(data); i += 4 {
+			if binary.LittleEndian.Uint32(data[i:])&0x7f800000 == 0x7f800000 {
+				bad = i / 4
+				break
+			}
+		}
+	case "bf16":
+		bad = nonFinite16(data, 0x7f80)
+	case "f16":
+		bad = nonFinite16(data, 0x7c00)
+	}
+	if bad < 0 {
+		return nil
+	}
+	cols := t.Cols()
+	return Errorf(ErrCorrupt, "", fmt.Sprintf("tensor %q", t.Name), "%s value in row %d, column %d is NaN or infinite", t.Codec.Name(), first+bad/cols, bad%cols)
+}
+
+// nonFinite16 returns the place of the first 16-bit float whose exponent is all ones, or -1.
+func nonFinite16(data []byte, exponent uint16) int {
+	for i := 0; i+2 <= len(data); i += 2 {
+		if binary.LittleEndian.Uint16(data[i:])&exponent == exponent {
+			return i / 2
+		}
+	}
+	return -1
 }

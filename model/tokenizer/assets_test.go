@@ -249,3 +249,10 @@ func firstByteDifference(a, b string) int {
 	}
 	return min(len(a), len(b))
 }
+
+func writeFile(t testing.TB, dir, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

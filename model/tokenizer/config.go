@@ -329,6 +329,9 @@ func (s *spec) applyBOSPolicy(c *config) {
 	if c.AddEOS != nil {
 		eos = *c.AddEOS
 	}
+	if p, err := compilePost(s.post); err == nil && p.adds(s.named, bos, eos) {
+		return
+	}
 	s.post = templateJSON(s, bos, eos)
 }
 

@@ -21,6 +21,7 @@ func (t *Tokenizer) Fingerprint() string {
 	fingerprintPieces(h, t)
 	if m.Type == "BPE" {
 		fingerprintMerges(h, m)
+		fmt.Fprintf(h, "%v", m.ignoreMerges && !t.mergesReachAll())
 	} else {
 		for _, x := range m.scores {
 			writeUint64(h, math.Float64bits(x))
@@ -40,7 +41,7 @@ func writeUint64(h hash.Hash, v uint64) {
 // fingerprintPieces hashes ids and pieces, without the rows that only fill up an embedding.
 func fingerprintPieces(h hash.Hash, t *Tokenizer) {
 	for id, p := range t.vocab.pieces {
-		if p == "" || id < len(t.spec.model.kinds) && t.spec.model.kinds[id] == kindUnused {
+		if p == "" || p == fillerName(id) || id < len(t.spec.model.kinds) && t.spec.model.kinds[id] == kindUnused {
 			continue
 		}
 		writeUint64(h, uint64(id))
@@ -65,7 +66,6 @@ func fingerprintMerges(h hash.Hash, m *modelSpec) {
 	for _, x := range order {
 		writeUint64(h, uint64(uint32(x.left))<<32|uint64(uint32(x.right)))
 	}
-	fmt.Fprintf(h, "%v", m.ignoreMerges)
 }
 
 // textRules describes normalizer and pre-tokenizer so that different spellings of the same rules are equal.

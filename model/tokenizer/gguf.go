@@ -163,11 +163,8 @@ func (s *spec) ggufLlama(g *GGUF) error {
 	m := &s.model
 	m.Type, m.sentencePiece, m.fuseUnk = "BPE", true, true
 	m.byteFallback = true
-	for id, k := range m.kinds {
-		if k == kindUnknown && m.unk < 0 {
-			m.unk = int32(id)
-		}
-	}
+	s.defaultID(&s.named.unk, 0)
+	m.unk = s.named.unk
 	norm := sentencePieceJSON{Type: "SentencePiece", DummyPrefix: or(g.AddSpacePrefix, true), Escape: true}
 	raw, err := json.Marshal(norm)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -67,12 +68,15 @@ func (t *Tokenizer) ggufTokens() ([]string, []int32) {
 			}
 		}
 		if p == "" {
-			p, kind = fmt.Sprintf("[PAD%d]", id), kindUnused
+			p, kind = fillerName(id), kindUnused
 		}
 		tokens[id], types[id] = p, int32(kind)
 	}
 	return tokens, types
 }
+
+// fillerName is what converters call an id that has no piece.
+func fillerName(id int) string { return "[PAD" + strconv.Itoa(id) + "]" }
 
 // looksSpecial reports whether a token that its file does not mark as special is one by its looks; llama.cpp's converter
 // makes the same judgement.
@@ -180,27 +184,27 @@ func (s *spec) onlyComposes(raw []byte) error {
 	return fmt.Errorf("normalizer %s has no form in GGUF", f.Type)
 }
 
-// mergesReachAll reports whether every piece that bytes spell is what its own text is encoded as, so that it makes no difference whether
-// whole words are looked up first.
+// mergesReachAll reports whether every piece that merges can spell is what its own text is encoded as, so that it makes no difference
+// whether whole words are looked up first.
 func (t *Tokenizer) mergesReachAll() bool {
 	m, ok := t.model.(*bpe)
-	if !ok || m.byteID == nil {
+	if !ok || m.prefix != "" || m.suffix != "" {
 		return false
 	}
 	e := t.encoder()
 	defer t.pool.Put(e)
-	whole := m.whole
-	plain := *m
-	plain.whole, plain.seams = nil, nil
 	for id, p := range t.spec.model.pieces {
-		raw, ok := unmapBytes(nil, p)
-		if _, added := t.byID[int32(id)]; !ok || added || len(raw) == 0 {
+		if _, added := t.byID[int32(id)]; added || p == "" {
 			continue
 		}
-		if whole != nil && whole[string(raw)] != int32(id) {
-			continue
+		if m.byteID != nil {
+			raw, ok := unmapBytes(nil, p)
+			if !ok {
+				continue
+			}
+			p = string(raw)
 		}
-		e.ids = plain.merge(e, plain.symbols(e.ids[:0], string(raw)), 0)
+		e.ids = m.merge(e, m.symbols(e.ids[:0], p), 0)
 		if len(e.ids) != 1 || e.ids[0] != int32(id) {
 			return false
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -259,9 +260,13 @@ func (n bertNormalizer) normalize(s string) (string, error) {
 			switch {
 			case r == '\t' || r == '\n' || r == '\r':
 				return ' '
-			case r == 0 || r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co):
+			case r < utf8.RuneSelf:
+				if r < ' ' || r == 0x7f {
+					return -1
+				}
+			case r == utf8.RuneError || controlSet().has(r):
 				return -1
-			case unicode.IsSpace(r):
+			case spaceSet().has(r):
 				return ' '
 			}
 			return r
@@ -272,7 +277,7 @@ func (n bertNormalizer) normalize(s string) (string, error) {
 	}
 	if n.accents {
 		s = dropRunes(norm.NFD.String(s), func(r rune) rune {
-			if r >= 0x300 && unicode.Is(unicode.Mn, r) {
+			if r >= 0x300 && nonspacingSet().has(r) {
 				return -1
 			}
 			return r
@@ -283,6 +288,11 @@ func (n bertNormalizer) normalize(s string) (string, error) {
 	}
 	return s, nil
 }
+
+var (
+	controlSet    = sync.OnceValue(func() *runeSet { return newRuneSet(tableRanges(unicode.Cc, unicode.Cf, unicode.Co)) })
+	nonspacingSet = sync.OnceValue(func() *runeSet { return newRuneSet(tableRanges(unicode.Mn)) })
+)
 
 func spaceChinese(s string) string {
 	if strings.IndexFunc(s, isChinese) < 0 {

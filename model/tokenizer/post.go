@@ -17,6 +17,18 @@ func (p *postProcessor) apply(ids []int32) []int32 {
 	return append(slices.Concat(p.before, ids), p.after...)
 }
 
+// adds reports whether the processor does no more than add BOS and EOS as told.
+func (p *postProcessor) adds(n namedTokens, bos, eos bool) bool {
+	var before, after []int32
+	if bos && n.bos >= 0 {
+		before = []int32{n.bos}
+	}
+	if eos && n.eos >= 0 {
+		after = []int32{n.eos}
+	}
+	return slices.Equal(p.before, before) && slices.Equal(p.after, after)
+}
+
 // compilePost reads the post_processor component of a tokenizer.json.
 func compilePost(raw []byte) (*postProcessor, error) {
 	p := &postProcessor{}

@@ -6,6 +6,7 @@ type trie struct {
 	shift uint
 	nodes int32
 	value []int32 // by node: id of the piece that ends here, or -1
+	root  [256]int32
 }
 
 type trieEdge struct {
@@ -19,7 +20,11 @@ func newTrie(n int) *trie {
 	for 1<<bits < 2*(n+1) {
 		bits++
 	}
-	return &trie{edges: make([]trieEdge, 1<<bits), shift: 64 - bits, nodes: 1, value: []int32{-1}}
+	t := &trie{edges: make([]trieEdge, 1<<bits), shift: 64 - bits, nodes: 1, value: []int32{-1}}
+	for c := range t.root {
+		t.root[c] = -1
+	}
+	return t
 }
 
 // step returns the node behind an edge, or -1.
@@ -52,6 +57,9 @@ func (t *trie) add(piece string, id int32) {
 				k = (k + 1) & mask
 			}
 			t.edges[k] = trieEdge{key, next}
+			if node == 0 {
+				t.root[piece[i]] = next
+			}
 		}
 		node = next
 	}

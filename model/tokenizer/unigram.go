@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -61,22 +62,23 @@ func (m *unigram) encode(e *encoder, s string) {
 }
 
 func (m *unigram) viterbi(e *encoder, s string) {
-	best := e.viterbi[:0]
-	for range len(s) + 1 {
-		best = append(best, viterbiNode{start: -1})
+	best := slices.Grow(e.viterbi[:0], len(s)+1)[:len(s)+1]
+	for i := range best {
+		best[i].start = -1
 	}
+	best[0].score = 0
 	e.viterbi = best
 	for i := 0; i < len(s); {
 		_, w := utf8.DecodeRuneInString(s[i:])
 		single := false
-		node := int32(0)
-		for k := i; k < len(s); k++ {
-			if node = m.trie.step(node, s[k]); node < 0 {
-				break
-			}
+		node := m.trie.root[s[i]]
+		for k := i; node >= 0; node = m.trie.step(node, s[k]) {
 			if id := m.trie.value[node]; id >= 0 {
 				m.reach(best, i, k+1, id, m.scores[id])
 				single = single || k+1-i == w
+			}
+			if k++; k == len(s) {
+				break
 			}
 		}
 		if !single {

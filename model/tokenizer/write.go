@@ -224,8 +224,8 @@ func (m *modelSpec) writeScores(w *jsonWriter) {
 // configJSON is tokenizer_config.json.
 func (t *Tokenizer) configJSON() ([]byte, error) {
 	conf := struct {
-		AddBOS   bool                  `json:"add_bos_token"`
-		AddEOS   bool                  `json:"add_eos_token"`
+		AddBOS   *bool                 `json:"add_bos_token,omitempty"`
+		AddEOS   *bool                 `json:"add_eos_token,omitempty"`
 		Added    map[string]AddedToken `json:"added_tokens_decoder"`
 		BOS      *string               `json:"bos_token"`
 		Template string                `json:"chat_template,omitempty"`
@@ -237,7 +237,10 @@ func (t *Tokenizer) configJSON() ([]byte, error) {
 		SEP      *string               `json:"sep_token,omitempty"`
 		Class    string                `json:"tokenizer_class"`
 		UNK      *string               `json:"unk_token"`
-	}{AddBOS: t.PrependsBOS(), AddEOS: t.AppendsEOS(), Added: map[string]AddedToken{}, Template: t.chat, Class: "PreTrainedTokenizerFast"}
+	}{Added: map[string]AddedToken{}, Template: t.chat, Class: "PreTrainedTokenizerFast"}
+	if bos, eos := t.PrependsBOS(), t.AppendsEOS(); t.post.adds(t.named, bos, eos) { // else the post-processor says more than two flags can
+		conf.AddBOS, conf.AddEOS = &bos, &eos
+	}
 	for _, a := range t.added {
 		conf.Added[strconv.Itoa(int(a.ID))] = a
 	}

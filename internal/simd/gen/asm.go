@@ -191,7 +191,7 @@ func (f *file) choosers() string {
 	var b strings.Builder
 	for _, g := range f.funcs {
 		base, ok := strings.CutSuffix(g.name, avx2.name)
-		if !ok || strings.HasPrefix(base, "gemm") { // those have a table of their own
+		if !ok || f.table != "" && base != "packNarrow" { // the others of such a file are chosen by its table
 			continue
 		}
 		var names []string

@@ -1,0 +1,394 @@
+package gen
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kernels for several rows of activations. Codes are unpacked to bytes first, a chunk that stays in the first cache, and
+// then meet all rows.
+
+// expand: dst[block][64 i] = vector i of the block.
+func expand(f *file, v isa, c codes) {
+	k := newQuantKernel(f, v, "expand"+c.name, "", "dst *byte, codes *byte, blocks int", c)
+	k.load("dst", "BX")
+	k.load("codes", srcCodes)
+	k.load("blocks", "CX")
+	k.unpackConstants()
+	k.loop("CX", 1, func() {
+		for l := 0; l < c.bytes; l += 64 {
+			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
+		}
+		for g := range c.groups {
+			for h := range k.halves() {
+				k.unpack(srcCodes, 0, g, h, func(i int) {
+					k.op("%s %s, %d(BX)", k.move(), k.r(code), 64*i+32*h)
+				})
+			}
+		}
+		k.op("ADDQ $%d, %s", c.bytes, srcCodes)
+		k.op("ADDQ $512, BX")
+	})
+	k.ret()
+}
+
+// matMuls lists the kernels for several rows. What matters of the codes is their size, which decides how sums are taken
+// in AVX2, so formats share them.
+var matMuls = []struct {
+	codes
+	kind
+}{
+	{codes8, signed}, {codes8, signedAffine},
+	{codes4, centred}, {codes4, affine}, {codes4, affineHalf},
+	{codes5, centred}, {codes5, affine},
+	{codes6, centredHalf},
+}
+
+// actRows lists how many rows of activations the kernels take.
+func actRows(v isa, c codes) []int {
+	switch {
+	case v == avx512:
+		return []int{12, 8, 4, 2, 1}
+	case c.limit > 16:
+		return []int{2, 1}
+	}
+	return []int{3, 2, 1}
+}
+
+func matMulFile() *file {
+	f := &file{name: "matmul", about: `
+Quantized weights times several rows of activations. Codes come as bytes, 16 rows by 4 columns in 64 bytes. See
+matrix_layout.go for the layout and matrix_generic.go for the meaning.`}
+	for _, v := range isas {
+		for _, c := range allCodes {
+			if c.name != "8" {
+				expand(f, v, c)
+			}
+		}
+		for _, m := range matMuls {
+			for _, a := range actRows(v, m.codes) {
+				newMatMul(f, v, m.codes, m.kind, a)
+			}
+		}
+	}
+	f.table = matMulTable()
+	return f
+}
+
+const matMulParams = "dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int"
+
+func matMulName(v isa, c codes, kd kind, acts int) string {
+	return fmt.Sprintf("matMul%s%sx%d%s", c.name, kd.name, acts, v.name)
+}
+
+// matMulTable writes the Go function that picks a kernel.
+func matMulTable() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "// matMulKernel runs the kernel of those codes, that kind and that many rows of activations.\n")
+	fmt.Fprintf(&b, "func matMulKernel(c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(impl)<<16 | int(c)<<12 | int(kd)<<8 | acts {\n", matMulParams)
+	for _, v := range isas {
+		for _, m := range matMuls {
+			for _, a := range actRows(v, m.codes) {
+				fmt.Fprintf(&b, "\tcase int(%s)<<16 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n", strings.ToLower(v.name), m.codes.name, m.kind.name, a)
+				fmt.Fprintf(&b, "\t\t%s(%s)\n", matMulName(v, m.codes, m.kind, a), names(matMulParams))
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
+	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes.\n")
+	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int) {\n\tswitch int(impl)<<4 | int(c) {\n")
+	for _, v := range isas {
+		for _, c := range allCodes[1:] {
+			fmt.Fprintf(&b, "\tcase int(%s)<<4 | int(size%s):\n\t\texpand%[2]s%s(dst, codes, blocks)\n", strings.ToLower(v.name), c.name, v.name)
+		}
+	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
+	return b.String()
+}
+
+// matMul is a kernel for acts rows of activations at a time: dst[t*ld+r] (+)= row r of the tile times row t of q. Row t's
+// activations start at q+t*qs, its scales at meta+t*ms and the other numbers a kind needs off bytes behind them. It does
+// groups of acts rows one after the other.
+type matMul struct {
+	quantKernel
+	kd   kind
+	acts int
+}
+
+func newMatMul(f *file, v isa, c codes, kd kind, acts int) {
+	name := strings.TrimSuffix(matMulName(v, c, kd, acts), v.name)
+	k := matMul{newQuantKernel(f, v, name, "",
+		matMulParams, c), kd, acts}
+	k.write()
+}
+
+// General registers: q of rows 0, 3, 6, 9 in SI, R8, R9, R10 and their distance in DX; DI codes; R11 scales; R12 mins;
+// R15 meta, AX its distance, BX off; R13 walks over meta or dst. The group's own q, meta and dst are kept in the arguments.
+func (k matMul) write() {
+	bases := []string{"SI", "R8", "R9", "R10"}[:(k.acts+2)/3]
+	k.op("SHLQ $2, %s", k.arg("ld"))
+	k.load("qs", "DX")
+	k.load("ms", "AX")
+	if k.vnni && k.codes.name == "8" {
+		k.words(0x80808080, 27)
+	}
+	if !k.vnni && k.codes.name == "8" {
+		k.words(0x00010001, 15)
+	}
+	group, done := k.label("group"), k.label("done")
+	k.at(group)
+	k.load("q", "SI")
+	for i := 1; i < len(bases); i++ {
+		k.op("LEAQ (%s)(DX*2), %s", bases[i-1], bases[i])
+		k.op("ADDQ DX, %s", bases[i])
+	}
+	k.load("codes", "DI")
+	k.load("scales", "R11")
+	k.load("mins", "R12")
+	k.load("meta", "R15")
+	k.load("off", "BX")
+	k.load("blocks", "CX")
+	k.moveSums(true)
+	k.loop("CX", 1, func() {
+		for p := range k.kd.parts() {
+			k.part(p, bases)
+		}
+		k.op("ADDQ $512, DI")
+		for _, b := range bases {
+			k.op("ADDQ $32, %s", b)
+		}
+		k.op("ADDQ $%d, R11", 64*k.kd.parts())
+		k.op("ADDQ $%d, R12", 64*k.kd.parts())
+		k.op("ADDQ $4, R15")
+		if k.kd.half {
+			k.op("ADDQ $4, BX") // twice as many numbers as scales
+		}
+	})
+	k.moveSums(false)
+	k.op("SUBQ $1, %s", k.arg("groups"))
+	k.op("JEQ %s", done)
+	k.load("ld", "CX")
+	for _, p := range [][2]string{{"q", "DX"}, {"meta", "AX"}, {"dst", "CX"}} {
+		k.op("IMUL3Q $%d, %s, R13", k.acts, p[1])
+		k.op("ADDQ R13, %s", k.arg(p[0]))
+	}
+	k.op("JMP %s", group)
+	k.at(done)
+	k.ret()
+}
+
+// sum is the register of the float sums of row t, half h.
+func (k matMul) sum(t, h int) int { return k.acts*k.halves()*k.sets() + t*k.halves() + h }
+
+// isum is that of the integer sums; in AVX2 codes above 16 need a second set, for sums of 32 bits beside those of 16.
+func (k matMul) isum(set, t, h int) int { return set*k.acts*k.halves() + t*k.halves() + h }
+
+func (k matMul) sets() int {
+	if !k.vnni && k.limit > 16 && !k.kd.half {
+		return 2
+	}
+	return 1
+}
+
+// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
+func (k matMul) moveSums(load bool) {
+	zero, ready := k.label("zero"), k.label("ready")
+	if load {
+		k.op("CMPQ %s, $0", k.arg("init"))
+		k.op("JEQ %s", zero)
+	}
+	k.load("dst", "R13")
+	for t := range k.acts {
+		for h := range k.halves() {
+			m, r := fmt.Sprintf("%d(R13)", 32*h), k.r(k.sum(t, h))
+			if !load {
+				m, r = r, m
+			}
+			k.op("VMOVUPS %s, %s", m, r)
+		}
+		if t+1 < k.acts {
+			k.op("ADDQ %s, R13", k.arg("ld"))
+		}
+	}
+	if !load {
+		return
+	}
+	k.op("JMP %s", ready)
+	k.at(zero)
+	for t := range k.acts {
+		for h := range k.halves() {
+			k.op("VXORPS X%d, X%[1]d, X%[1]d", k.sum(t, h))
+		}
+	}
+	k.at(ready)
+}
+
+// act is the operand of the 4 activations of row t for vector i.
+func (k matMul) act(bases []string, t, i int) string { return third(bases[t/3], "DX", t%3, 4*i) }
+
+// part does part p of a block: all of it, or 16 columns.
+func (k matMul) part(p int, bases []string) {
+	first, n := 0, 8
+	if k.kd.half {
+		first, n = 4*p, 4
+	}
+	switch {
+	case k.vnni:
+		k.dotVNNI(first, n, bases)
+	case k.limit == 0:
+		k.dotSigned(first, n, bases)
+	case k.limit > 32:
+		k.dotPairs(first, n, bases)
+	default:
+		k.dotUnsigned(first, n, bases)
+	}
+	k.floats(p)
+}
+
+func (k matMul) dotVNNI(first, n int, bases []string) {
+	const w = 24
+	if k.kd.signed && !k.kd.affine { // -128 times the sum of the activations
+		k.op("MOVQ R15, R13")
+		for t := range k.acts {
+			k.op("VPBROADCASTD (R13)(BX*1), %s", k.r(k.isum(0, t, 0)))
+			if t+1 < k.acts {
+				k.op("ADDQ AX, R13")
+			}
+		}
+	} else {
+		for t := range k.acts {
+			k.op("VPXORD %s, %[1]s, %[1]s", k.r(k.isum(0, t, 0)))
+		}
+	}
+	for i := first; i < first+n; i++ {
+		k.op("VMOVDQU32 %d(DI), %s", 64*i, k.r(w))
+		if k.codes.name == "8" {
+			k.op("VPXORD %s, %s, %[2]s", k.r(27), k.r(w))
+		}
+		for t := range k.acts {
+			k.op("VPDPBUSD.BCST %s, %s, %s", k.act(bases, t, i), k.r(w), k.r(k.isum(0, t, 0)))
+		}
+	}
+}
+
+// dotUnsigned: sums of 16 bits, one set for up to 16, widened after every 4 vectors above that.
+func (k matMul) dotUnsigned(first, n int, bases []string) {
+	const w, act, t1 = 12, 14, 15
+	last := k.sets() - 1
+	per := min(n, k.pairs())
+	for i := first; i < first+n; i++ {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w+h))
+		}
+		start := (i-first)%per == 0
+		for t := range k.acts {
+			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(act))
+			for h := range 2 {
+				s := k.r(k.isum(last, t, h))
+				if start {
+					k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), s)
+					continue
+				}
+				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), k.r(t1))
+				k.op("VPADDW %s, %s, %[2]s", k.r(t1), s)
+			}
+		}
+		if (i-first)%per != per-1 {
+			continue
+		}
+		for t := range k.acts {
+			for h := range 2 {
+				narrow, wide := k.r(k.isum(last, t, h)), k.r(k.isum(0, t, h))
+				if last == 0 || i-first < per {
+					k.op("VPMADDWD %s, %s, %s", k.ones(), narrow, wide)
+					continue
+				}
+				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), narrow)
+				k.op("VPADDD %s, %s, %[2]s", narrow, wide)
+			}
+		}
+	}
+}
+
+// dotPairs: sums of 16 bits hold two vectors.
+func (k matMul) dotPairs(first, n int, bases []string) {
+	const w, act, t1 = 8, 12, 13
+	for i := first; i < first+n; i += 2 {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w+h))
+			k.op("VMOVDQU %d(DI), %s", 64*i+64+32*h, k.r(w+2+h))
+		}
+		for t := range k.acts {
+			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(act))
+			for h := range 2 {
+				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), k.r(t1+h))
+			}
+			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i+1), k.r(act))
+			for h := range 2 {
+				s := k.r(k.isum(0, t, h))
+				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+2+h), k.r(15))
+				k.op("VPADDW %s, %s, %[2]s", k.r(15), k.r(t1+h))
+				if i == first {
+					k.op("VPMADDWD %s, %s, %s", k.ones(), k.r(t1+h), s)
+					continue
+				}
+				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), k.r(t1+h))
+				k.op("VPADDD %s, %s, %[2]s", k.r(t1+h), s)
+			}
+		}
+	}
+}
+
+// dotSigned: |w| times the activation with the sign of w; each vector is widened at once.
+func (k matMul) dotSigned(first, n int, bases []string) {
+	const w, abs, t1, ones = 12, 13, 14, 15
+	for i := first; i < first+n; i++ {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w))
+			k.op("VPABSB %s, %s", k.r(w), k.r(abs))
+			for t := range k.acts {
+				k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(t1))
+				k.op("VPSIGNB %s, %s, %[2]s", k.r(w), k.r(t1))
+				k.op("VPMADDUBSW %s, %s, %[1]s", k.r(t1), k.r(abs))
+				s := k.r(k.isum(0, t, h))
+				if i == first {
+					k.op("VPMADDWD %s, %s, %s", k.r(ones), k.r(t1), s)
+					continue
+				}
+				k.op("VPMADDWD %s, %s, %[2]s", k.r(ones), k.r(t1))
+				k.op("VPADDD %s, %s, %[2]s", k.r(t1), s)
+			}
+		}
+	}
+}
+
+// floats adds the integer sums of part p to the float sums: the same operations as quantKernel.toFloat.
+func (k matMul) floats(p int) {
+	da, other := 12, 13
+	if k.vnni {
+		da, other = 24, 25
+	}
+	k.op("MOVQ R15, R13")
+	for t := range k.acts {
+		k.op("VBROADCASTSS (R13), %s", k.r(da))
+		if !k.kd.signed || k.kd.affine {
+			k.op("VBROADCASTSS %d(R13)(BX*1), %s", 4*p, k.r(other))
+		}
+		if t+1 < k.acts {
+			k.op("ADDQ AX, R13")
+		}
+		for h := range k.halves() {
+			i, s := k.r(k.isum(0, t, h)), k.r(k.sum(t, h))
+			k.op("VCVTDQ2PS %s, %[1]s", i)
+			if k.kd.centred {
+				k.op("VFMSUB213PS %s, %s, %s", k.r(other), k.r(da), i)
+			} else {
+				k.op("VMULPS %s, %s, %[2]s", k.r(da), i)
+			}
+			k.op("VFMADD231PS %d(R11), %s, %s", 64*p+32*h, i, s)
+			if k.kd.affine {
+				k.op("VFMADD231PS %d(R12), %s, %s", 64*p+32*h, k.r(other), s)
+			}
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package simd
+
+// Matrices of float32, float16 and bfloat16.
+
+type floatFormat int
+
+const (
+	formatF32 floatFormat = iota + 1
+	formatF16
+	formatBF16
+)
+
+var floatFormats = map[string]floatFormat{"f32": formatF32, "f16": formatF16, "bf16": formatBF16}
+
+// newFloat makes room. float32 lies in panels of 16 rows, as PackB makes them: for every column the 16 rows' values.
+// 16-bit numbers lie likewise, for bfloat16 two columns at a time: the pair of a row makes a word of 32 bits.
+func (m *Matrix) newFloat(f floatFormat, tiles int) {
+	m.float = f
+	if f == formatF32 {
+		m.rowBytes = 4 * m.cols
+		m.values = make([]float32, tiles*tileRows16*m.cols)
+		return
+	}
+	m.rowBytes = 2 * m.cols
+	m.tileBytes = 2 * tileRows16 * (m.cols + m.cols%2)
+	m.data = make([]byte, tiles*m.tileBytes)
+}
+
+func (m *Matrix) packFloat(r int, src []byte) {
+	lane := r % tileRows16
+	switch m.float {
+	case formatF32:
+		panel := m.values[r/tileRows16*tileRows16*m.cols:][:tileRows16*m.cols]
+		row := buffer(m.cols)
+		LoadF32(*row, src)
+		for i, v := range *row {
+			panel[i*tileRows16+lane] = v
+		}
+		buffers.Put(row)
+	case formatF16:
+		tile := m.tile(r / tileRows16)
+		for i := range m.cols {
+			le.PutUint16(tile[2*(i*tileRows16+lane):], le.Uint16(src[2*i:]))
+		}
+	case formatBF16:
+		tile := m.tile(r / tileRows16)
+		for i := range m.cols {
+			le.PutUint16(tile[4*(i/2*tileRows16+lane)+i%2*2:], le.Uint16(src[2*i:]))
+		}
+	}
+}
+
+func (m *Matrix) rowFloat(dst []float32, r int) {
+	lane := r % tileRows16
+	if m.float == formatF32 {
+		panel := m.values[r/tileRows16*tileRows16*m.cols:]
+		for i := range dst {
+			dst[i] = panel[i*tileRows16+lane]
+		}
+		return
+	}
+	tile := m.tile(r / tileRows16)
+	for i := range dst {
+		if m.float == formatF16 {
+			dst[i] = halfToFloat(le.Uint16(tile[2*(i*tileRows16+lane):]))
+		} else {
+			dst[i] = brainToFloat(le.Uint16(tile[4*(i/2*tileRows16+lane)+i%2*2:]))
+		}
+	}
+}
+
+// mulFloat is the product of n tiles from tile t on: the register tiles of Gemm, with the weights as B.
+func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	if x.rows == 1 && m.float != formatF32 && impl != generic {
+		m.vecFloat(dst, x.x, t, n, add)
+		return
+	}
+	rows, wide := tileRows()
+	var buf *[]float32
+	if m.float != formatF32 {
+		buf = buffer(wide * tileRows16 * gemmSlice)
+		defer buffers.Put(buf)
+	} else {
+		wide = n
+	}
+	for l := 0; l < m.cols; l += gemmSlice {
+		kn := min(gemmSlice, m.cols-l)
+		g := gemmJob{c: dst, ldc: ld, a: aView{x.x[l:], m.cols, 1, rows * m.cols}}
+		for i := 0; i < n; i += wide {
+			p := min(wide, n-i)
+			if buf != nil {
+				for j := range p {
+					m.widen((*buf)[j*tileRows16*gemmSlice:], t+i+j, l, kn)
+				}
+				g.b = bView{*buf, tileRows16 * gemmSlice, tileRows16}
+			} else {
+				g.b = bView{m.values[(t*m.cols+l)*tileRows16:], tileRows16 * m.cols, tileRows16}
+			}
+			for r := 0; r < x.rows; r += gemmRows {
+				g.block(0, r, min(x.rows, r+gemmRows), i*tileRows16, p*tileRows16, 0, p, kn, add || l > 0)
+			}
+		}
+	}
+}
+
+// widen sets dst to columns [l,l+n) of tile t: 16 values a column. l is even.
+func (m *Matrix) widen(dst []float32, t, l, n int) {
+	w := m.tile(t)[2*tileRows16*l:]
+	switch {
+	case impl != generic && m.float == formatF16:
+		widenF16Vector(&dst[0], &w[0], n)
+	case impl != generic:
+		widenBF16Vector(&dst[0], &w[0], (n+1)/2)
+	case m.float == formatF16:
+		for i := range n * tileRows16 {
+			dst[i] = halfToFloat(le.Uint16(w[2*i:]))
+		}
+	default:
+		for i := range n * tileRows16 {
+			col, lane := i/tileRows16, i%tileRows16
+			dst[i] = brainToFloat(le.Uint16(w[4*(col/2*tileRows16+lane)+col%2*2:]))
+		}
+	}
+}
+
+// vecFloat multiplies n tiles of 16-bit weights with one row.
+func (m *Matrix) vecFloat(dst, x []float32, t, n int, add bool) {
+	init := 0
+	if add {
+		init = 1
+	}
+	_, _ = dst[n*tileRows16-1], x[m.cols-1]
+	for n > 0 {
+		w, p := &m.data[t*m.tileBytes], 1
+		if n >= 4 {
+			p = 4
+		}
+		switch {
+		case m.float == formatF16 && p == 4:
+			vecF16x4Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
+		case m.float == formatF16:
+			vecF16Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
+		case p == 4:
+			vecBF16x4Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
+		default:
+			vecBF16Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
+		}
+		dst, t, n = dst[p*tileRows16:], t+p, n-p
+	}
+}

@@ -1,0 +1,280 @@
+package simd
+
+import (
+	"math"
+	"sync"
+)
+
+const (
+	vecChunk  = 64 // blocks of a tile whose scales are decoded at a time, for one row of activations
+	rowsChunk = 16 // and whose codes too, for several
+)
+
+// scratch is what a product needs beside its operands.
+type scratch struct {
+	codes []byte // rowsChunk blocks
+	d, m  []float32
+}
+
+var scratches = sync.Pool{New: func() any {
+	// Sizes that the allocator puts on pages of their own, so that vectors do not straddle cache lines.
+	f := make([]float32, 2*vecChunk*2*tileRows16*2)
+	return &scratch{make([]byte, 1<<16), f[:len(f)/2], f[len(f)/2:]}
+}}
+
+// mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
+// its row, the same for any number of rows of x.
+func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	s := scratches.Get().(*scratch)
+	if x.rows == 1 {
+		for i := range n {
+			for b := 0; b < m.blocks; b += vecChunk {
+				m.vec(s, dst[i*tileRows16:], x, t+i, b, min(vecChunk, m.blocks-b), add || b > 0)
+			}
+		}
+	} else {
+		for b := 0; b < m.blocks; b += rowsChunk {
+			for i := range n {
+				m.rowsOf(s, dst[i*tileRows16:], ld, x, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+			}
+		}
+	}
+	scratches.Put(s)
+}
+
+// chunkCodes returns the codes of blocks [b,b+n) of tile t, having decoded their scales to s.
+func (m *Matrix) chunkCodes(s *scratch, t, b, n int) []byte {
+	tile := m.tile(t)
+	m.quant.decodeScales(s, tile, b, n)
+	size := blockBytes[m.quant.codes]
+	return tile[m.headerSize+b*size:][:n*size]
+}
+
+// other returns the array of the activations' numbers that a kernel reads beside their scales.
+func (f *quantFormat) other() int {
+	switch f.kind {
+	case kindC:
+		if f.zero == 8 {
+			return metaS8
+		}
+		return metaS16
+	case kindS:
+		return metaN128
+	case kindCH:
+		return metaH32
+	case kindAH:
+		return metaH
+	}
+	return metaS
+}
+
+// numbersFrom returns the scales and the other numbers of a row from block b on.
+func (f *quantFormat) numbersFrom(meta []float32, blocks, b int) (d, other []float32) {
+	o := f.other()
+	return meta[b:], meta[o*blocks+f.kind.parts()*b:]
+}
+
+// vec multiplies blocks [b,b+n) of tile t with one row.
+func (m *Matrix) vec(s *scratch, dst []float32, x *Acts, t, b, n int, load bool) {
+	codes := m.chunkCodes(s, t, b, n)
+	q, meta := x.row(0)
+	d, other := m.quant.numbersFrom(meta, x.blocks, b)
+	q = q[b*blockCols:][:n*blockCols]
+	_, _, _ = dst[tileRows16-1], d[n-1], other[n*m.quant.kind.parts()-1]
+	if impl == generic {
+		vecGeneric(m.quant, dst, codes, s, q, d, other, load)
+		return
+	}
+	init := 0
+	if load {
+		init = 1
+	}
+	off := 4 * ((m.quant.other()*x.blocks + m.quant.kind.parts()*b) - b)
+	matVecKernel(m.quant.codes, m.quant.kind, &dst[0], &codes[0], &s.d[0], &s.m[0], &q[0], &d[0], off, n, init)
+}
+
+// rowsOf multiplies blocks [b,b+n) of tile t with all rows of x.
+func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int, load bool) {
+	codes := m.chunkCodes(s, t, b, n)
+	kind := m.quant.kind
+	if impl == generic {
+		for r := range x.rows {
+			q, meta := x.row(r)
+			d, other := m.quant.numbersFrom(meta, x.blocks, b)
+			vecGeneric(m.quant, dst[r*ld:], codes, s, q[b*blockCols:][:n*blockCols], d, other, load)
+		}
+		return
+	}
+	if m.quant.codes != size8 {
+		expandKernel(m.quant.codes, &s.codes[0], &codes[0], n)
+		codes = s.codes[:n*blockBytes[size8]]
+	}
+	size := rowsSize[m.quant.codes]
+	init := 0
+	if load {
+		init = 1
+	}
+	off := 4 * ((m.quant.other()*x.blocks + kind.parts()*b) - b)
+	q, meta := x.q[b*blockCols:], x.meta[b:]
+	_ = dst[(x.rows-1)*ld+tileRows16-1]
+	for r := 0; r < x.rows; {
+		acts := actGroup(size, x.rows-r)
+		groups := (x.rows - r) / acts
+		matMulKernel(size, kind, acts, &dst[r*ld], ld, &codes[0], &s.d[0], &s.m[0], &q[r*x.qStep], x.qStep, &meta[r*x.metaStep], 4*x.metaStep, off, n, groups, init)
+		r += acts * groups
+	}
+}
+
+// actGroup returns how many of n rows of activations the largest kernel takes.
+func actGroup(size codeLayout, n int) int {
+	if impl == avx512 {
+		for _, a := range [...]int{12, 8, 4, 2} {
+			if n >= a {
+				return a
+			}
+		}
+		return 1
+	}
+	if size == size5 || size == size6 {
+		return min(n, 2)
+	}
+	return min(n, 3)
+}
+
+// vecGeneric is the meaning of the kernels: integer sums of a block, exact, then a fixed row of float operations.
+func vecGeneric(f *quantFormat, dst []float32, codes []byte, s *scratch, q []int8, d, other []float32, load bool) {
+	if !load {
+		clear(dst[:tileRows16])
+	}
+	parts := f.kind.parts()
+	size := blockBytes[f.codes]
+	var c [blockCols]int16
+	for b := 0; len(q) > 0; b++ {
+		for lane := range tileRows16 {
+			codesOf(&c, f.codes, codes[b*size:], lane)
+			for p := range parts {
+				var isum int32
+				for i := p * 16; i < blockCols/parts+p*16; i++ {
+					isum += int32(c[i]) * int32(q[i])
+				}
+				at := (b*parts+p)*tileRows16 + lane
+				v := float64(isum) * float64(d[b])
+				if f.kind == kindC || f.kind == kindCH {
+					v -= float64(other[b*parts+p])
+				}
+				sum := fma(s.d[at], float32(v), dst[lane])
+				if f.kind.affine() {
+					sum = fma(s.m[at], other[b*parts+p], sum)
+				}
+				dst[lane] = sum
+			}
+		}
+		q = q[blockCols:]
+	}
+}
+
+// fma returns a*b + c, rounded once (but for ties that rounding to float64 makes).
+func fma(a, b, c float32) float32 { return float32(float64(a)*float64(b) + float64(c)) }
+
+// decodeScales sets s to the scales and minimums of blocks [b,b+n) of a tile.
+func (f *quantFormat) decodeScales(s *scratch, tile []byte, b, n int) {
+	if impl != generic {
+		f.scalesVector(s, tile, b, n)
+		return
+	}
+	parts := f.kind.parts()
+	for i := range n {
+		section, in := 0, b+i
+		if f.section > 0 {
+			section, in = (b+i)/f.section, (b+i)%f.section
+		}
+		for lane := range tileRows16 {
+			d, m := f.scalesOf(tile[section*f.header:], in, lane)
+			for p := range parts {
+				s.d[(i*parts+p)*tileRows16+lane], s.m[(i*parts+p)*tileRows16+lane] = d[p], m[p]
+			}
+		}
+	}
+}
+
+// scalesVector is decodeScales with kernels.
+func (f *quantFormat) scalesVector(s *scratch, tile []byte, b, n int) {
+	if f.group.bits != 0 {
+		per, left, section := f.section, f.section-b%max(f.section, 1), 0
+		if per == 0 {
+			per, left = math.MaxInt32, math.MaxInt32
+		} else {
+			section = b / per
+		}
+		mins := &s.m[0]
+		if !f.group.offset {
+			mins = nil
+		}
+		scalesF32Vector(&s.d[0], mins, &tile[section*f.header], n, left, per, f.bias())
+		return
+	}
+	h := &tile[b/f.section*f.header]
+	d, m := &s.d[0], &s.m[0]
+	n /= f.section
+	switch f.name {
+	case "q8_0", "q4_0", "q5_0", "iq4_nl":
+		scalesF16Vector(d, m, h, n)
+	case "q4_1", "q5_1":
+		scalesF16MVector(d, m, h, n)
+	case "mxfp4":
+		scalesE8Vector(d, m, h, n)
+	case "q4_k", "q5_k":
+		scalesQ4KVector(d, m, h, n)
+	case "q6_k":
+		scalesQ6KVector(d, m, h, n)
+	case "q3_k":
+		scalesQ3KVector(d, m, h, n)
+	case "q2_k":
+		scalesQ2KVector(d, m, h, n)
+	case "iq4_xs":
+		scalesIQ4XSVector(d, m, h, n)
+	}
+}
+
+// rowQuant decodes row r as the stored format defines it.
+func (m *Matrix) rowQuant(dst []float32, r int) {
+	f, tile, lane := m.quant, m.tile(r/tileRows16), r%tileRows16
+	size := blockBytes[f.codes]
+	var c [blockCols]int16
+	for b := range m.blocks {
+		section, in := 0, b
+		if f.section > 0 {
+			section, in = b/f.section, b%f.section
+		}
+		h := tile[section*f.header:]
+		codesOf(&c, f.codes, tile[m.headerSize+b*size:], lane)
+		d, low := f.scalesOf(h, in, lane)
+		var offset float32
+		if f.group.offset {
+			offset = math.Float32frombits(le.Uint32(h[64+4*lane:]))
+			if f.group.bits == 8 {
+				for i := range c {
+					c[i] += 128
+				}
+			}
+		}
+		if f.name == "mxfp4" && h[lane] == 0 {
+			d[0] = 0x1p-128
+		}
+		out := dst[b*blockCols : min(len(dst), (b+1)*blockCols)]
+		for i := range out {
+			p := 0
+			if f.kind.half() {
+				p = i / 16
+			}
+			switch {
+			case f.group.offset:
+				out[i] = d[0] * (float32(c[i]) + offset)
+			case f.zero != 0 || !f.kind.affine():
+				out[i] = d[p] * float32(int(c[i])-f.zero)
+			default:
+				out[i] = float32(d[p]*float32(c[i])) + low[p]
+			}
+		}
+	}
+}
