@@ -57,12 +57,39 @@ func alibi(a *model.Attention, length int) [][]float32 {
 
 // attend is the definition of attention: the output and, for every head and query, the log of the sum of exponentials.
 func attend(q, k, v *Node, a *model.Attention, bias [][]float32) (o, lse *Node) {
+	d := q.Shape().Dimensions
+	batch, length := d[0], d[1]
+	s := scores(q, k, a, bias)
+	e, sum, top := exponentials(s)
+	p := Div(e, along(sum, e))
+	v = Reshape(v, batch, length, a.KVHeads, a.ValueDim)
+	// [batch, kv heads, query, group, value dim]
+	o = DotGeneral(p, []int{4}, []int{0, 1}, v, []int{1}, []int{0, 2})
+	o = Reshape(TransposeAllAxes(o, 0, 2, 1, 3, 4), batch, length, a.Heads*a.ValueDim)
+	lse = Reshape(TransposeAllAxes(Add(Log(sum), top), 0, 1, 3, 2), batch, a.Heads, length)
+	return o, lse
+}
+
+// probabilities returns the attention probabilities, [batch, kv heads, query, group, key].
+func probabilities(q, k *Node, a *model.Attention, bias [][]float32) *Node {
+	e, sum, _ := exponentials(scores(q, k, a, bias))
+	return Div(e, along(sum, e))
+}
+
+// exponentials returns e^(s - top of the row), their sums and the tops.
+func exponentials(s *Node) (e, sum, top *Node) {
+	top = StopGradient(ReduceMax(s, s.Rank()-1))
+	e = Exp(Sub(s, along(top, s)))
+	return e, ReduceSum(e, s.Rank()-1), top
+}
+
+// scores returns the scores of all queries and keys, -Inf where a query does not see a key, [batch, kv heads, query, group,
+// key].
+func scores(q, k *Node, a *model.Attention, bias [][]float32) *Node {
 	g, d := q.Graph(), q.Shape().Dimensions
 	batch, length, group := d[0], d[1], a.Heads/a.KVHeads
 	q = Reshape(q, batch, length, a.KVHeads, group, a.HeadDim)
 	k = Reshape(k, batch, length, a.KVHeads, a.HeadDim)
-	v = Reshape(v, batch, length, a.KVHeads, a.ValueDim)
-	// scores [batch, kv heads, query, group, key]
 	s := DotGeneral(q, []int{4}, []int{0, 2}, k, []int{3}, []int{0, 2})
 	s = softcap(MulScalar(s, a.Scale), a.Softcap)
 	dims := s.Shape().Dimensions
@@ -78,16 +105,7 @@ func attend(q, k, v *Node, a *model.Attention, bias [][]float32) (o, lse *Node) 
 		}
 	}
 	mask := ExpandAndBroadcast(Const(g, seen), dims, []int{0, 1, 3})
-	s = Where(mask, s, Infinity(g, s.DType(), -1))
-	top := StopGradient(ReduceMax(s, 4))
-	e := Exp(Sub(s, along(top, s)))
-	sum := ReduceSum(e, 4)
-	p := Div(e, along(sum, e))
-	// [batch, kv heads, query, group, value dim]
-	o = DotGeneral(p, []int{4}, []int{0, 1}, v, []int{1}, []int{0, 2})
-	o = Reshape(TransposeAllAxes(o, 0, 2, 1, 3, 4), batch, length, a.Heads*a.ValueDim)
-	lse = Reshape(TransposeAllAxes(Add(Log(sum), top), 0, 1, 3, 2), batch, a.Heads, length)
-	return o, lse
+	return Where(mask, s, Infinity(g, s.DType(), -1))
 }
 
 // softcap limits to ±c smoothly; 0 means no limit.

@@ -20,6 +20,7 @@ type backend struct {
 	mu          sync.Mutex
 	definitions map[string]*definition   // of composites, by function name
 	bodies      map[string]*graphBuilder // of graphs that define composites, while they are drawn
+	last        *cpu.Exec                // compiled last
 	finished    bool
 }
 
@@ -35,6 +36,13 @@ func registerBackend() {
 	registerOnce.Do(func() {
 		compute.Register(backendName, func(string) (compute.Backend, error) { return newBackend(), nil })
 	})
+}
+
+// compiled returns what was compiled last.
+func (b *backend) compiled() *cpu.Exec {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last
 }
 
 func (b *backend) Name() string        { return backendName }

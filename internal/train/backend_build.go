@@ -74,6 +74,9 @@ func (g *graphBuilder) Compile() (compute.Executable, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.backend.mu.Lock()
+	defer g.backend.mu.Unlock()
+	g.backend.last = e
 	return &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names}, nil
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/parelm/pare/internal/par"
 )
 
-// reference is GoMLX's own Go backend, one operation at a time.
-var reference = sync.OnceValue(func() compute.Backend {
+// gomlxBackend is GoMLX's own Go backend, one operation at a time.
+var gomlxBackend = sync.OnceValue(func() compute.Backend {
 	b, err := gobackend.New("ops_sequential")
 	if err != nil {
 		panic(err)
@@ -52,7 +52,7 @@ func evaluate(b compute.Backend, build func(g *Graph, in []*Node) []*Node, input
 // agree runs the graph on pare's backend, for several numbers of threads, and on the reference.
 func agree(t *testing.T, tolerance float64, build func(g *Graph, in []*Node) []*Node, inputs ...*tensors.Tensor) {
 	t.Helper()
-	want, err := evaluate(reference(), build, inputs)
+	want, err := evaluate(gomlxBackend(), build, inputs)
 	if err != nil {
 		t.Fatalf("reference: %v", err)
 	}
