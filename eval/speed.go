@@ -31,28 +31,39 @@ type Benchmark struct {
 // Bench opens the model at a path in a quiet process and measures it: reading a prompt of random ids, then writing one
 // token at a time behind a short prompt. The rates are medians over the repetitions after one that does not count.
 func Bench(ctx context.Context, path string, prompt, generate, repetitions int) (*Benchmark, error) {
-	debug.FreeOSMemory()
-	peak.Reset()
-	start := time.Now()
-	m, err := model.Open(path)
+	var b Benchmark
+	e, err := b.Load(ctx, func() (*model.Model, error) { return model.Open(path) })
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
-	e, err := runtime.Load(ctx, m, runtime.Options{})
-	if err != nil {
-		return nil, err
-	}
-	b := &Benchmark{LoadSeconds: time.Since(start).Seconds()}
+	defer e.Model.Close()
 	prompt, generate = min(prompt, e.Context()), min(generate, e.Context()-1)
 	if b.Prefill, err = Prefill(ctx, e, prompt, repetitions); err != nil {
 		return nil, err
 	}
-	if b.Decode, err = Decode(ctx, e, generate, repetitions); err != nil {
+	if b.Decode, err = Decode(ctx, e, generate, 1, repetitions); err != nil {
 		return nil, err
 	}
 	b.PeakMemory = peak.Bytes()
-	return b, nil
+	return &b, nil
+}
+
+// Load opens a model and loads it, timed, after which the process's peak memory counts anew.
+func (b *Benchmark) Load(ctx context.Context, open func() (*model.Model, error)) (*runtime.Engine, error) {
+	debug.FreeOSMemory()
+	peak.Reset()
+	start := time.Now()
+	m, err := open()
+	if err != nil {
+		return nil, err
+	}
+	e, err := runtime.Load(ctx, m, runtime.Options{})
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	b.LoadSeconds = time.Since(start).Seconds()
+	return e, nil
 }
 
 // Prefill measures reading prompts of n random ids.
@@ -66,14 +77,24 @@ func Prefill(ctx context.Context, e *runtime.Engine, n, repetitions int) (Speed,
 	})
 }
 
-// Decode measures writing n tokens, one at a time.
-func Decode(ctx context.Context, e *runtime.Engine, n, repetitions int) (Speed, error) {
+// Decode measures writing n tokens to each of batch sequences, one token of each at a time. The rate counts all.
+func Decode(ctx context.Context, e *runtime.Engine, n, batch, repetitions int) (Speed, error) {
 	ids := randomIDs(e, n)
-	s := e.NewSession()
-	return repeat(n, repetitions, func() error {
-		s.Reset()
+	sessions, works := make([]*runtime.Session, batch), make([]*runtime.Work, batch)
+	for i := range sessions {
+		sessions[i] = e.NewSession()
+		works[i] = &runtime.Work{Session: sessions[i], Logits: [][]float32{make([]float32, e.Vocab())}}
+	}
+	return repeat(n*batch, repetitions, func() error {
+		for _, s := range sessions {
+			s.Reset()
+		}
 		for i := range ids {
-			if _, err := s.Step(ctx, ids[i:i+1]); err != nil {
+			for j, w := range works {
+				at := (i + j) % n // sequences differ, as they would
+				w.IDs = ids[at : at+1]
+			}
+			if err := e.StepBatch(ctx, works); err != nil {
 				return err
 			}
 		}

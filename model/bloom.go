@@ -2,7 +2,7 @@ package model
 
 // BLOOM: a norm right behind the embedding, alibi, LayerNorms and biases everywhere, tanh GELU; q, k and v of a head lie
 // together.
-var bloom = register(&Family{
+var _ = register(&Family{
 	Name:  "bloom",
 	Types: []string{"bloom"},
 	Class: "BloomForCausalLM",

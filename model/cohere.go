@@ -2,7 +2,7 @@ package model
 
 // Cohere Command-R: attention and MLP side by side behind one LayerNorm without shift, rotary embedding of neighbouring
 // pairs, optional norms of each query and key head, scaled logits, tied head.
-var cohere = register(&Family{
+var _ = register(&Family{
 	Name:  "cohere",
 	Types: []string{"cohere"},
 	Class: "CohereForCausalLM",

@@ -4,7 +4,7 @@ import "fmt"
 
 // Falcon has three forms: falcon-rw (alibi, blocks in sequence), 7b (one key/value head, blocks in parallel behind one
 // norm), and the new decoder of 40b and 11b (grouped heads, two norms or one).
-var falcon = register(&Family{
+var _ = register(&Family{
 	Name:  "falcon",
 	Types: []string{"falcon", "RefinedWeb", "RefinedWebModel"},
 	Class: "FalconForCausalLM",

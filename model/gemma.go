@@ -4,7 +4,7 @@ package model
 // heads. Gemma 2 adds norms behind both blocks, soft caps and alternating windows; Gemma 3 normalises queries and keys
 // instead of capping, with two rotary bases.
 
-var gemma = register(&Family{
+var _ = register(&Family{
 	Name:  "gemma",
 	Types: []string{"gemma"},
 	Class: "GemmaForCausalLM",
@@ -22,7 +22,7 @@ var gemma = register(&Family{
 	GGUFDiff: gemmaGGUF,
 })
 
-var gemma2 = register(&Family{
+var _ = register(&Family{
 	Name:  "gemma2",
 	Types: []string{"gemma2"},
 	Class: "Gemma2ForCausalLM",
@@ -48,7 +48,7 @@ var gemma2 = register(&Family{
 	FromGGUF: func(r *ggufReader, o *object) { gemmaFromGGUF(r, o, 46) },
 })
 
-var gemma3 = register(&Family{
+var _ = register(&Family{
 	Name:  "gemma3",
 	Types: []string{"gemma3_text"},
 	Class: "Gemma3ForCausalLM",

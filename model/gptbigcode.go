@@ -1,7 +1,7 @@
 package model
 
 // GPT-BigCode (SantaCoder, StarCoder): GPT-2 with one key/value head for all queries and linear weights stored [out, in].
-var gptBigCode = register(&Family{
+var _ = register(&Family{
 	Name:  "gpt_bigcode",
 	Types: []string{"gpt_bigcode"},
 	Class: "GPTBigCodeForCausalLM",

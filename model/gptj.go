@@ -2,7 +2,7 @@ package model
 
 // GPT-J: attention and MLP side by side behind one LayerNorm, partial rotary embedding of neighbouring pairs, biases in
 // the MLP and on the head only.
-var gptJ = register(&Family{
+var _ = register(&Family{
 	Name:  "gptj",
 	Types: []string{"gptj"},
 	Class: "GPTJForCausalLM",

@@ -2,7 +2,7 @@ package model
 
 // GPT-NeoX and Pythia: LayerNorms and biases everywhere, partial rotary embedding, exact GELU; attention and MLP side by
 // side behind a norm each, or in sequence. q, k and v of a head lie together.
-var gptNeoX = register(&Family{
+var _ = register(&Family{
 	Name:  "gpt_neox",
 	Types: []string{"gpt_neox"},
 	Class: "GPTNeoXForCausalLM",

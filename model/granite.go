@@ -1,7 +1,7 @@
 package model
 
 // Granite is Llama with four multipliers: on embeddings, attention scores, both residual branches and (dividing) logits.
-var granite = register(&Family{
+var _ = register(&Family{
 	Name:  "granite",
 	Types: []string{"granite"},
 	Class: "GraniteForCausalLM",

@@ -2,7 +2,7 @@ package model
 
 // Mamba (Gu & Dao 2023): no attention; each block projects up, convolves, and scans with input-dependent step, input
 // and output matrices.
-var mamba = register(&Family{
+var _ = register(&Family{
 	Name:  "mamba",
 	Types: []string{"mamba"},
 	Class: "MambaForCausalLM",

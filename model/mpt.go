@@ -1,7 +1,7 @@
 package model
 
 // MPT: alibi with its own order of slopes, LayerNorms without shift, no biases, exact GELU.
-var mpt = register(&Family{
+var _ = register(&Family{
 	Name:  "mpt",
 	Types: []string{"mpt"},
 	Class: "MptForCausalLM",

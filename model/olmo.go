@@ -3,7 +3,7 @@ package model
 // OLMo: Llama whose LayerNorms have no parameters and whose q, k and v may be clamped. OLMo 2: RMSNorm behind the blocks
 // instead of before them, and over whole query and key projections.
 
-var olmo = register(&Family{
+var _ = register(&Family{
 	Name:  "olmo",
 	Types: []string{"olmo"},
 	Class: "OlmoForCausalLM",
@@ -25,7 +25,7 @@ var olmo = register(&Family{
 	},
 })
 
-var olmo2 = register(&Family{
+var _ = register(&Family{
 	Name:  "olmo2",
 	Types: []string{"olmo2"},
 	Class: "Olmo2ForCausalLM",

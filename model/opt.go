@@ -2,7 +2,7 @@ package model
 
 // OPT (Zhang et al. 2022): learned positions whose table starts two rows late, LayerNorm before the blocks (after them in
 // the 350M model, which also embeds into fewer channels), ReLU.
-var opt = register(&Family{
+var _ = register(&Family{
 	Name:  "opt",
 	Types: []string{"opt"},
 	Class: "OPTForCausalLM",

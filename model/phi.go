@@ -2,7 +2,7 @@ package model
 
 // Phi-1, 1.5 and 2: attention and MLP side by side behind one LayerNorm, partial rotary embedding, biases everywhere,
 // on the head too.
-var phi = register(&Family{
+var _ = register(&Family{
 	Name:  "phi",
 	Types: []string{"phi"},
 	Class: "PhiForCausalLM",

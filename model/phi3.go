@@ -2,7 +2,7 @@ package model
 
 // Phi-3, 3.5 and Phi-4-mini: Llama with q, k, v in one tensor, gate and up in another, longrope tables and, in
 // Phi-4-mini, partial rotary embedding.
-var phi3 = register(&Family{
+var _ = register(&Family{
 	Name:  "phi3",
 	Types: []string{"phi3"},
 	Class: "Phi3ForCausalLM",

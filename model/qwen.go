@@ -10,7 +10,7 @@ const qwen2Defaults = `"num_hidden_layers":32, "num_attention_heads":32, "num_ke
 const qwenMoeDefaults = `"hidden_size":2048, "num_hidden_layers":24, "hidden_act":"silu", "max_position_embeddings":32768,
 	"rms_norm_eps":1e-6, "rope_theta":10000.0, "sliding_window":4096, "max_window_layers":28, "vocab_size":151936, "decoder_sparse_step":1`
 
-var qwen2 = register(&Family{
+var _ = register(&Family{
 	Name:     "qwen2",
 	Types:    []string{"qwen2"},
 	Class:    "Qwen2ForCausalLM",
@@ -24,7 +24,7 @@ var qwen2 = register(&Family{
 	FromGGUF: windowFromGGUF,
 })
 
-var qwen3 = register(&Family{
+var _ = register(&Family{
 	Name:     "qwen3",
 	Types:    []string{"qwen3"},
 	Class:    "Qwen3ForCausalLM",
@@ -35,7 +35,7 @@ var qwen3 = register(&Family{
 	FromGGUF: windowFromGGUF,
 })
 
-var qwen2MoE = register(&Family{
+var _ = register(&Family{
 	Name:  "qwen2_moe",
 	Types: []string{"qwen2_moe"},
 	Class: "Qwen2MoeForCausalLM",
@@ -70,7 +70,7 @@ var qwen2MoE = register(&Family{
 	},
 })
 
-var qwen3MoE = register(&Family{
+var _ = register(&Family{
 	Name:  "qwen3_moe",
 	Types: []string{"qwen3_moe"},
 	Class: "Qwen3MoeForCausalLM",

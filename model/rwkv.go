@@ -2,7 +2,7 @@ package model
 
 // RWKV v4 (Peng et al. 2023): time mixing by a decaying weighted mean in place of attention, channel mixing by a squared
 // ReLU; both see a blend of the token and the one before.
-var rwkv = register(&Family{
+var _ = register(&Family{
 	Name:  "rwkv",
 	Types: []string{"rwkv"},
 	Class: "RwkvForCausalLM",

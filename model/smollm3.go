@@ -1,7 +1,7 @@
 package model
 
 // SmolLM3 is Llama in which every fourth layer has no rotary embedding.
-var smollm3 = register(&Family{
+var _ = register(&Family{
 	Name:  "smollm3",
 	Types: []string{"smollm3"},
 	Class: "SmolLM3ForCausalLM",

@@ -2,7 +2,7 @@ package model
 
 // StableLM: Llama with LayerNorms and partial rotary embedding; optionally biases on q, k, v, a norm for each query and
 // key head, and attention and MLP side by side.
-var stableLM = register(&Family{
+var _ = register(&Family{
 	Name:  "stablelm",
 	Types: []string{"stablelm", "stablelm_epoch"},
 	Class: "StableLmForCausalLM",

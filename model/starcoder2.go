@@ -1,7 +1,7 @@
 package model
 
 // StarCoder2: LayerNorms, grouped heads, rotary positions, sliding window, a plain GELU MLP, biases by use_bias.
-var starCoder2 = register(&Family{
+var _ = register(&Family{
 	Name:  "starcoder2",
 	Types: []string{"starcoder2"},
 	Class: "Starcoder2ForCausalLM",

@@ -48,7 +48,7 @@ func width(ctx context.Context, m *model.Model, samples [][]int32, s *Settings, 
 func plan(m *model.Model, s *Settings, r *Report) (map[int][]cut, error) {
 	cuts := map[int][]cut{}
 	for _, a := range m.Graph.Axes {
-		keep := a.Size
+		var keep int
 		switch {
 		case a.Kind == model.AxisFFN && !s.keep(s.FFN):
 			keep = s.width(a.Size, s.FFN)

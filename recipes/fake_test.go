@@ -26,7 +26,7 @@ func init() {
 	src := []fs.FS{fakeSource}
 	Register(Kind{Name: "craft", New: func() Stage { return &craft{Size: 1000} }, Sources: src, Starts: true})
 	Register(Kind{Name: "shrink", New: func() Stage { return &shrink{Keep: 0.5, Algorithm: "plain", strong: strong{Strength: 2}} }, Sources: src})
-	Register(Kind{Name: "measure", New: func() Stage { return &measure{} }, Sources: src, Measures: true})
+	Register(Kind{Name: "measure", New: func() Stage { return &fakeMeter{} }, Sources: src, Measures: true})
 }
 
 // craft makes a model from nothing.
@@ -231,19 +231,19 @@ func (s *shrink) steps(ctx context.Context, j *Job, data []byte, mix byte) error
 	return nil
 }
 
-// measure measures models.
-type measure struct {
+// fakeMeter measures models.
+type fakeMeter struct {
 	// Models are measured, all where none is named.
 	Models []string `ref:"all"`
 	// Text is what they are measured on.
 	Text []string `data:"heldout"`
 }
 
-func (m *measure) Plan(context.Context, *Planning) (Estimate, error) {
+func (m *fakeMeter) Plan(context.Context, *Planning) (Estimate, error) {
 	return Estimate{Seconds: 1}, nil
 }
 
-func (m *measure) Run(_ context.Context, j *Job) error {
+func (m *fakeMeter) Run(_ context.Context, j *Job) error {
 	var quality, speed report.Facts
 	for _, name := range m.Models {
 		data, err := os.ReadFile(modelFile(j.Refs[name].Path))

@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/parelm/pare/eval"
-	"github.com/parelm/pare/internal/corpus"
+	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/strict"
-	"github.com/parelm/pare/model"
-	"github.com/parelm/pare/runtime"
 )
 
 func init() {
@@ -115,37 +112,18 @@ func (s *evalStage) Run(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	var out, timings report.Facts
-	var base *measured
-	defer func() {
-		if base != nil {
-			base.close()
-		}
-	}()
-	for i, name := range s.Models {
-		ref := j.Refs[name]
-		r := report.Model{Name: ref.Name}
-		var m *measured
-		if s.has("perplexity") || s.has("kld") || len(files) > 0 {
-			if m, err = openMeasured(ctx, ref.Path); err != nil {
-				return fmt.Errorf("%s: %w", ref.Name, err)
-			}
-			err = s.measure(ctx, base, m, files, &r, &out)
-			if i == 0 {
-				base = m
-			} else {
-				m.close()
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", ref.Name, err)
-			}
-		}
-		out.Models = append(out.Models, r)
+	suite := measure.Suite{
+		Source:     eval.Source{Text: s.Text, MaxTokens: s.MaxTokens, Window: s.Window, Stride: s.Stride},
+		Perplexity: s.has("perplexity"), KLD: s.has("kld"), Limit: s.Limit,
 	}
-	if base != nil {
-		base.close()
-		base = nil
+	for _, name := range files {
+		suite.Tasks = append(suite.Tasks, measure.Task{Name: name, Path: s.TaskFiles[name]})
 	}
+	facts, err := s.quality(ctx, j, &suite)
+	if err != nil {
+		return err
+	}
+	var timings report.Facts
 	for _, name := range s.Models {
 		if !s.has("bench") {
 			break
@@ -158,113 +136,44 @@ func (s *evalStage) Run(ctx context.Context, j *Job) error {
 		timings.Models = append(timings.Models, report.Model{Name: ref.Name, LoadSeconds: b.LoadSeconds, PeakMemory: b.PeakMemory,
 			Prefill: speed(b.Prefill), Decode: speed(b.Decode)})
 	}
-	if err := j.WriteJSON(report.FactsFile, out, false); err != nil {
+	if err := j.WriteJSON(report.FactsFile, facts, false); err != nil {
 		return err
 	}
 	return j.WriteJSON(report.TimingsFile, timings, true)
 }
 
+// quality measures what is the same in every run.
+func (s *evalStage) quality(ctx context.Context, j *Job, suite *measure.Suite) (report.Facts, error) {
+	var out report.Facts
+	if !suite.Perplexity && !suite.KLD && len(suite.Tasks) == 0 {
+		return out, nil
+	}
+	var base *measure.Subject
+	for i, name := range s.Models {
+		ref := j.Refs[name]
+		m, err := measure.Open(ctx, ref.Path)
+		if err == nil {
+			if i == 0 {
+				base = m
+				defer base.Close()
+			}
+			var r *measure.Row
+			if r, err = suite.Run(ctx, ref.Name, base, m); err == nil {
+				out.Models = append(out.Models, r.Model)
+				out.Protocol = append(out.Protocol, r.Protocol...)
+				out.Warnings = append(out.Warnings, r.Warnings...)
+			}
+			if m != base { // held no longer than needed: models are large
+				m.Close()
+			}
+		}
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", ref.Name, err)
+		}
+	}
+	return out, nil
+}
+
 func speed(s eval.Speed) *report.Speed {
 	return &report.Speed{TokensPerSecond: s.TokensPerSecond, Stddev: s.StdDev, Tokens: s.Tokens}
-}
-
-// measured is a model being measured.
-type measured struct {
-	m   *model.Model
-	e   *runtime.Engine
-	ids []int32
-	p   eval.Protocol
-}
-
-func openMeasured(ctx context.Context, path string) (*measured, error) {
-	m, err := model.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	e, err := runtime.Load(ctx, m, runtime.Options{})
-	if err != nil {
-		m.Close()
-		return nil, err
-	}
-	return &measured{m: m, e: e}, nil
-}
-
-func (m *measured) close() { m.m.Close() }
-
-// measure fills in what is the same in every run.
-func (s *evalStage) measure(ctx context.Context, base, m *measured, files []string, r *report.Model, out *report.Facts) error {
-	r.Parameters = m.m.Graph.Parameters()
-	r.BitsPerWeight = 8 * float64(m.m.Bytes()) / float64(r.Parameters)
-	r.Format = formatOf(m.m)
-	tok, err := m.m.Tokenizer()
-	if err != nil {
-		return err
-	}
-	if s.has("perplexity") || s.has("kld") {
-		paths, err := corpus.Files(s.Text)
-		if err != nil {
-			return err
-		}
-		if m.ids, err = corpus.Stream(ctx, tok, paths, corpus.Plain); err != nil {
-			return err
-		}
-		if s.MaxTokens > 0 && len(m.ids) > s.MaxTokens {
-			m.ids = m.ids[:s.MaxTokens]
-		}
-		if m.p, err = eval.NewProtocol(m.e.Context(), tok.BOS(), tok.PrependsBOS(), s.Window, s.Stride); err != nil {
-			return err
-		}
-		if base != nil && !slices.Equal(base.ids, m.ids) {
-			return fmt.Errorf("its tokenizer cuts the text otherwise than the baseline's: perplexities would not compare")
-		}
-		if base != nil {
-			m.p = base.p
-		}
-		if err := s.text(ctx, base, m, r); err != nil {
-			return err
-		}
-		out.Protocol = append(out.Protocol, fmt.Sprintf("Perplexity and divergence over %d tokens: %s.", len(m.ids), m.p))
-	}
-	for _, name := range files {
-		t, err := eval.RunTask(ctx, m.e, tok, s.TaskFiles[name], s.Limit)
-		if err != nil {
-			return err
-		}
-		if r.Tasks == nil {
-			r.Tasks = map[string]report.Task{}
-		}
-		r.Tasks[name] = report.Task{Metric: t.Metric, Value: t.Value, Stderr: t.StdErr, Low: max(0, t.Value-1.96*t.StdErr),
-			High: min(1, t.Value+1.96*t.StdErr), N: t.N}
-		out.Protocol = append(out.Protocol, fmt.Sprintf("%s: %s.", name, t.Protocol))
-		if t.Truncated > 0 {
-			out.Warnings = append(out.Warnings, fmt.Sprintf("%s on %s: %d prompts lost their beginning to fit the context", name, r.Name, t.Truncated))
-		}
-	}
-	return nil
-}
-
-// text measures perplexity and, where there is a baseline, divergence from it.
-func (s *evalStage) text(ctx context.Context, base, m *measured, r *report.Model) error {
-	c := &eval.Comparison{}
-	var err error
-	if base != nil && s.has("kld") {
-		c, err = eval.Compare(ctx, base.e, m.e, m.ids, m.p)
-	} else {
-		c.Perplexity, err = eval.Measure(ctx, m.e, m.ids, m.p)
-	}
-	if err != nil {
-		return err
-	}
-	p := c.Perplexity
-	if math.IsNaN(p.Value) || math.IsInf(p.Value, 0) {
-		return fmt.Errorf("its perplexity is %v", p.Value)
-	}
-	if s.has("perplexity") {
-		r.Perplexity = &report.Perplexity{Value: p.Value, Stderr: p.StdErr, Tokens: int64(p.Tokens), NLL: p.NLL / float64(p.Tokens), Protocol: p.Protocol}
-	}
-	if c.KLD != nil {
-		r.KLD = &report.KLD{Mean: c.KLD.Mean, Stderr: c.KLD.StdErr, P99: c.KLD.P99, Max: c.KLD.Max}
-		r.Top1Agreement, r.Top1Stderr = &c.Top1.Value, c.Top1.StdErr
-	}
-	return nil
 }

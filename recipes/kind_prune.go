@@ -49,7 +49,7 @@ func (s *pruneStage) Plan(ctx context.Context, p *Planning) (Estimate, error) {
 		OutputBytes: out, Model: small,
 		PeakMemory: overhead + s.streams(m) + max(4*layer, outside),
 		Seconds:    seconds(2 * passes * forward(m) * float64(s.tokens(m))),
-		Details:    []string{fmt.Sprintf("%s parameters of %s", count(small.Graph.Parameters()), count(m.Graph.Parameters()))},
+		Details:    []string{fmt.Sprintf("%s parameters of %s", report.Count(small.Graph.Parameters()), report.Count(m.Graph.Parameters()))},
 	}, nil
 }
 
@@ -72,7 +72,7 @@ func (s *pruneStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	t := report.Table{Title: j.Name + ": what was taken away", Columns: []string{"what", "before", "after"}}
-	t.Rows = append(t.Rows, []string{"parameters", count(r.Before), count(r.Parameters)})
+	t.Rows = append(t.Rows, []string{"parameters", report.Count(r.Before), report.Count(r.Parameters)})
 	if len(r.Layers) > 0 {
 		t.Rows = append(t.Rows, []string{"layers", fmt.Sprint(len(m.Config.Layers)),
 			fmt.Sprintf("%d (without %s)", len(small.Config.Layers), strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.Layers)), ", "), "[]"))})
@@ -83,17 +83,4 @@ func (s *pruneStage) Run(ctx context.Context, j *Job) error {
 		}
 	}
 	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, formatOf(small), small)}, Tables: []report.Table{t}})
-}
-
-// count formats a number of parameters for people: 1.10B, 3.69M, 260K.
-func count(n int64) string {
-	switch {
-	case n >= 1e9:
-		return fmt.Sprintf("%.2fB", float64(n)/1e9)
-	case n >= 1e6:
-		return fmt.Sprintf("%.2fM", float64(n)/1e6)
-	case n >= 1e3:
-		return fmt.Sprintf("%.1fK", float64(n)/1e3)
-	}
-	return fmt.Sprint(n)
 }

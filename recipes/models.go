@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parelm/pare/internal/corpus"
+	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
@@ -58,8 +59,9 @@ func (j *Job) facts(f report.Facts) error { return j.WriteJSON(report.FactsFile,
 
 // describe is what every model's own stage knows of it.
 func describe(name, format string, m *model.Model) report.Model {
-	n := m.Graph.Parameters()
-	return report.Model{Name: name, Format: format, Parameters: n, BitsPerWeight: 8 * float64(m.Bytes()) / float64(n)}
+	r := measure.Describe(name, m)
+	r.Format = format
+	return r
 }
 
 // formatOf returns the format of most of a model's weights, as users name it.
@@ -97,15 +99,7 @@ func (c *Calibration) samples(ctx context.Context, m *model.Model, seed uint64) 
 	if err != nil {
 		return nil, err
 	}
-	files, err := corpus.Files(c.Calib)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := corpus.Stream(ctx, tok, files, corpus.EndOfText)
-	if err != nil {
-		return nil, err
-	}
-	return corpus.Samples(ids, tok, c.NumCalibrationSamples, c.length(m), seed), nil
+	return corpus.Calibration(ctx, tok, c.Calib, c.NumCalibrationSamples, c.length(m), seed)
 }
 
 // tokens bounds the calibration tokens of a plan.

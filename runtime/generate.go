@@ -17,7 +17,7 @@ const (
 	StopCaller  Stop = "stop"    // the caller had enough
 )
 
-// ErrStop, returned by the callback of Generate, ends a generation without an error.
+// ErrStop returned by the callback of Generate ends a generation without an error.
 var ErrStop = errors.New("stop")
 
 // Generate appends the prompt to the session and draws up to n tokens after it. emit sees each before the next is drawn.

@@ -198,6 +198,19 @@ func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint
 // chunk is the most text given to the tokenizer at once.
 const chunk = 4 << 20
 
+// Calibration reads texts as n sequences of length ids for calibration: Stream, then Samples.
+func Calibration(ctx context.Context, tok *tokenizer.Tokenizer, texts []string, n, length int, seed uint64) ([][]int32, error) {
+	files, err := Files(texts)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := Stream(ctx, tok, files, EndOfText)
+	if err != nil {
+		return nil, err
+	}
+	return Samples(ids, tok, n, length, seed), nil
+}
+
 // Samples takes n sequences of length ids out of a stream for calibration, with BOS in front where the tokenizer puts
 // one. They are spread evenly over the stream, shifted by the seed; a short stream gives fewer.
 func Samples(ids []int32, tok *tokenizer.Tokenizer, n, length int, seed uint64) [][]int32 {

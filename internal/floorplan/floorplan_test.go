@@ -28,7 +28,7 @@ var floors = [][]string{
 	{"internal/reference", "internal/corpus", "runtime"},
 	{"internal/calib", "internal/train/cpu", "internal/train"},
 	{"quantize", "prune", "distill", "eval"},
-	{"internal/report", "recipes", "runtime/serve", "internal/cli"},
+	{"internal/report", "internal/measure", "recipes", "runtime/serve", "internal/cli"},
 	{"cmd/pare"},
 }
 
@@ -46,8 +46,9 @@ var doors = map[string][]string{
 	"model":                {"model/safetensors", "model/gguf", "model/torch", "model/tokenizer", "model/chat", "model/internal/container"},
 	"internal/tiny/models": {"model"},
 	"internal/train":       {"internal/train/cpu"},
-	"recipes":              {"internal/report"},
-	"internal/cli":         {"recipes", "runtime/serve", "internal/report"},
+	"internal/measure":     {"internal/report"},
+	"recipes":              {"internal/report", "internal/measure"},
+	"internal/cli":         {"recipes", "runtime/serve", "internal/report", "internal/measure"},
 }
 
 type pkg struct {

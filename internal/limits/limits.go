@@ -57,6 +57,7 @@ var (
 
 	EvalLine    int64 = 1 << 20 // one JSON line of a task
 	EvalChoices int64 = 64      // choices of one multiple-choice item
+	EvalIDs     int64 = 1 << 28 // file of token ids; about 40 million of them
 )
 
 // byName lists the limits a user may raise with --limit.
@@ -68,7 +69,7 @@ var byName = map[string]*int64{
 	"context": &Context, "experts": &Experts,
 	"tokenizer": &Tokenizer, "token": &Token, "merges": &Merges, "added_tokens": &AddedTokens, "text": &Text,
 	"template": &Template, "template_fuel": &TemplateFuel, "template_output": &TemplateOutput,
-	"recipe": &Recipe, "recipe_stages": &RecipeStages, "eval_line": &EvalLine, "eval_choices": &EvalChoices,
+	"recipe": &Recipe, "recipe_stages": &RecipeStages, "eval_line": &EvalLine, "eval_choices": &EvalChoices, "eval_ids": &EvalIDs,
 }
 
 // Names returns the names that Raise knows, sorted.

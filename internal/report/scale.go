@@ -128,7 +128,10 @@ func size(n float64) string {
 	return figure(n, 3) + " " + []string{"B", "kB", "MB", "GB", "TB", "PB"}[unit]
 }
 
-// count formats a number of parameters or tokens: 6.45M.
+// Count formats a number of parameters or tokens: 6.45M.
+func Count(n int64) string { return count(float64(n)) }
+
+// count is Count for figures that come as floats.
 func count(n float64) string {
 	unit := 0
 	for n >= 999.5 && unit < 4 {

@@ -40,14 +40,6 @@ func (o operand) at(i, j int) int {
 	return i*o.ld + j
 }
 
-// steps returns the distances in values between neighbours in a column and in a row.
-func (o operand) steps() (row, col int) {
-	if o.t {
-		return 1, o.ld
-	}
-	return o.ld, 1
-}
-
 // bView is a part of B as panels: panel j, step l starts at v[j*panelStep+l*step].
 type bView struct {
 	v               []float32

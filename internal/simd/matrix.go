@@ -2,7 +2,6 @@ package simd
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Matrix is a weight of some rows and columns in the order that the kernels read, for products with rows of activations:
@@ -168,16 +167,4 @@ func (m *Matrix) mulTiles(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	} else {
 		m.mulQuant(dst, ld, x, t, n, add)
 	}
-}
-
-// formats lists all names that Packable knows, the group formats once.
-func formats() []string {
-	var s []string
-	for name := range floatFormats {
-		s = append(s, name)
-	}
-	for name := range quantFormats {
-		s = append(s, name)
-	}
-	return append(s, strings.Fields("int4 int4g32 int8g128 uint4g64 uint8 uint8g32")...)
 }

@@ -28,16 +28,6 @@ func newBackend() *backend {
 	return &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}}
 }
 
-var registerOnce sync.Once
-
-// registerBackend makes the backend available to compute.NewWithConfig("pare"). Nothing is registered until somebody
-// asks, so that importing this package changes nothing for other users of GoMLX.
-func registerBackend() {
-	registerOnce.Do(func() {
-		compute.Register(backendName, func(string) (compute.Backend, error) { return newBackend(), nil })
-	})
-}
-
 // compiled returns what was compiled last.
 func (b *backend) compiled() *cpu.Exec {
 	b.mu.Lock()

@@ -242,7 +242,7 @@ func TestGradients(t *testing.T) {
 				}
 				in = append(in, w)
 			}
-			return tensors.ToScalar[float64](exec.MustExec1(in...))
+			return tensors.ToScalar[float64](exec.MustCall1(in...))
 		}
 		for i, w := range m.Graph.Weights {
 			direction := make([]float64, w.Len())

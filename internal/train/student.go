@@ -23,8 +23,6 @@ type variable struct {
 
 func (v *variable) shape() shapes.Shape { return shapes.Make(f32Type, v.dims...) }
 
-func (v *variable) size() int { return v.shape().Size() }
-
 // LoRA trains, instead of a matrix W, two thin matrices beside it: W + Alpha/Rank * B·A (Hu et al. 2021).
 type LoRA struct {
 	Rank  int

@@ -17,7 +17,6 @@ type bpe struct {
 	pairs    *pairTable
 	ranks    int         // ranks are below this
 	upward   []bool      // by rank: what it merges into is part of pairs of higher ranks only
-	ordered  bool        // each rank is one pair, and the parts of a pair have lower ranks: see mergeLong
 	byteID   *[256]int32 // set where the words are raw bytes
 	runes    runeTable   // the pieces of one rune
 	fallback *[256]int32 // pieces <0xHH> for runes outside the vocabulary

@@ -63,14 +63,6 @@ func unigramJSON(vocab any) []byte {
 	return spoil("model", obj{"type": "Unigram", "unk_id": 0, "vocab": vocab})
 }
 
-func bigVocab(n int) obj {
-	v := obj{}
-	for i := range n {
-		v[fmt.Sprint("p", i)] = i
-	}
-	return v
-}
-
 // TestMalformed holds cases T01-T13 of the reliability plan, and what else a file may get wrong.
 func TestMalformed(t *testing.T) {
 	corrupt, unsupported, tooLarge := tensor.ErrCorrupt, tensor.ErrUnsupported, tensor.ErrTooLarge

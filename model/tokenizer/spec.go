@@ -316,19 +316,19 @@ func (t *Tokenizer) takeRawBytes() bool {
 }
 
 // setMerges fills the table of pairs and finds out what it allows.
-func (b *bpe) setMerges(s *spec, t *Tokenizer) error {
-	m := &s.model
-	b.pairs = newPairTable(len(m.merges))
-	for i, x := range m.merges {
-		if !b.pairs.put(x.left, x.right, x.rank, x.merged) {
-			return s.corrupt("merges", "merge %d repeats the pair %q %q", i, m.part(x.left), m.part(x.right))
+func (m *bpe) setMerges(s *spec, t *Tokenizer) error {
+	model := &s.model
+	m.pairs = newPairTable(len(model.merges))
+	for i, x := range model.merges {
+		if !m.pairs.put(x.left, x.right, x.rank, x.merged) {
+			return s.corrupt("merges", "merge %d repeats the pair %q %q", i, model.part(x.left), model.part(x.right))
 		}
-		b.ranks = max(b.ranks, int(x.rank)+1)
+		m.ranks = max(m.ranks, int(x.rank)+1)
 	}
-	b.setUpward(m.merges, len(m.pieces)+len(m.loose))
-	b.prepareExpand(m)
-	if len(t.split) == 0 && b.byteID == nil && m.prefix == "" && m.suffix == "" {
-		b.seams = newSeams(m)
+	m.setUpward(model.merges, len(model.pieces)+len(model.loose))
+	m.prepareExpand(model)
+	if len(t.split) == 0 && m.byteID == nil && model.prefix == "" && model.suffix == "" {
+		m.seams = newSeams(model)
 	}
 	return nil
 }

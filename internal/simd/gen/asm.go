@@ -65,11 +65,6 @@ func (g *fn) op(format string, args ...any) {
 	g.lines = append(g.lines, "\t"+fmt.Sprintf(format, args...))
 }
 
-// note appends a comment line.
-func (g *fn) note(format string, args ...any) {
-	g.lines = append(g.lines, "\t// "+fmt.Sprintf(format, args...))
-}
-
 // label returns a new label.
 func (g *fn) label(stem string) string {
 	g.labels++

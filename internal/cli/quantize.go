@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/parelm/pare/internal/measure"
+	"github.com/parelm/pare/quantize"
+)
+
+func init() {
+	register(&cli.Command{
+		Name: "quantize", Usage: "store the weights in fewer bits",
+		ArgsUsage: "MODEL",
+		Description: modelHelp + `
+GGUF formats and mixes make a .gguf file that llama.cpp loads too; the schemes W4A16 and W8A16 make a safetensors
+checkpoint in the layout of compressed-tensors that vLLM loads.
+
+formats: ` + strings.Join(quantizeFormats(), " ") + `
+algorithms: ` + strings.Join(quantize.Algorithms(), " ") + ` (their settings: pare recipes help quantize)
+
+examples
+  pare quantize ./model --format Q4_K_M -o model-q4.gguf
+  pare quantize ./model --format Q4_0 --algorithm gptq --calib text.txt -o model-q4.gguf
+  pare quantize ./model --format W4A16 --algorithm gptq --calib text.txt --set actorder=group -o ./model-w4a16`,
+		Flags: append(append(outFlags("the quantized model"), calibFlags()...),
+			&cli.StringFlag{Name: "format", Usage: "the format `F` of the weights"},
+			&cli.StringFlag{Name: "algorithm", Value: "rtn", Usage: "how codes are chosen: `A` is one of " + strings.Join(quantize.Algorithms(), ", ")},
+			&cli.IntFlag{Name: "group-size", Usage: "`N` weights share a scale in safetensors schemes; -1 a whole row", DefaultText: "the scheme's own"},
+			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
+			&cli.StringSliceFlag{Name: "ignore", Usage: "leave the matrix `NAME`, or re:REGEXP, as it is"},
+			&cli.BoolFlag{Name: "allow-fallback", Usage: "permit another format where rows do not fit the format's blocks"},
+			setFlag(),
+		),
+		Action: action(quantizeModel),
+	})
+}
+
+func quantizeFormats() []string {
+	var out []string
+	for _, f := range quantize.Formats() {
+		out = append(out, quantize.DisplayName(f))
+	}
+	return out
+}
+
+func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
+	ref, err := one(c, "one MODEL")
+	if err != nil {
+		return err
+	}
+	s := quantize.Settings{Format: c.String("format"), Algorithm: c.String("algorithm"), GroupSize: c.Int("group-size"),
+		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback")}
+	if s.Format == "" {
+		return usage("%s wants --format: one of %s", c.Command.HelpName, strings.Join(quantizeFormats(), " "))
+	}
+	a, err := quantize.New(s.Algorithm)
+	if err != nil {
+		return usage("--algorithm %s: %v", s.Algorithm, err)
+	}
+	if err := set(c, a); err != nil {
+		return err
+	}
+	t, err := target(c, ref)
+	if err != nil {
+		return err
+	}
+	m, err := openModel(ctx, e, ref)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if _, err := quantize.Plan(m, s); err != nil {
+		return err
+	}
+	if packed := quantize.Packed(s.Format); packed == isGGUF(t.Path) {
+		return usage("--format %s -o %s: GGUF formats go into a .gguf file, safetensors schemes into a directory", s.Format, t.Path)
+	}
+	var text [][]int32
+	if a.Needs() != nil {
+		if text, err = samples(ctx, c, m); err != nil {
+			return err
+		}
+	}
+	how := made(c, m, &s, a)
+	small, r, err := quantize.Run(ctx, m, text, s, a)
+	if err != nil {
+		return err
+	}
+	n, err := write(ctx, t, small, s.Format, how)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		written
+		Tensors []quantize.TensorReport `json:"tensors"`
+	}{Tensors: r.Tensors}
+	about := measure.Describe("", small)
+	v.written = written{t.Path, n, quantize.DisplayName(s.Format), about.Parameters, about.BitsPerWeight}
+	return e.print(&v, func(w io.Writer) {
+		v.print(w)
+		byFormat, order := map[string]int{}, []string{}
+		worst := quantize.TensorReport{}
+		for _, x := range r.Tensors {
+			if byFormat[x.Format]++; byFormat[x.Format] == 1 {
+				order = append(order, x.Format)
+			}
+			if x.Error > worst.Error {
+				worst = x
+			}
+			if x.Note != "" {
+				fmt.Fprintf(w, "%s: %s\n", x.Name, x.Note)
+			}
+		}
+		for _, f := range order {
+			fmt.Fprintf(w, "  %4d matrices %s\n", byFormat[f], quantize.DisplayName(f))
+		}
+		if worst.Name != "" {
+			fmt.Fprintf(w, "  largest relative squared error %.3g, in %s\n", worst.Error, worst.Name)
+		}
+	})
+}
