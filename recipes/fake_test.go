@@ -117,7 +117,7 @@ func (s *shrink) Extra() ([]any, error) {
 }
 
 func (s *shrink) Variants() []Variant {
-	return []Variant{{"algorithm", "plain", nil}, {"algorithm", "strong", &strong{Strength: 2}}}
+	return []Variant{{Key: "algorithm", Value: "plain"}, {Key: "algorithm", Value: "strong", Settings: &strong{Strength: 2}}}
 }
 
 func (s *shrink) Plan(_ context.Context, p *Planning) (Estimate, error) {

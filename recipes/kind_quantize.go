@@ -49,7 +49,7 @@ func (s *quantizeStage) Variants() []Variant {
 		if err != nil {
 			continue
 		}
-		out = append(out, Variant{"algorithm", name, a})
+		out = append(out, Variant{Key: "algorithm", Value: name, Settings: a})
 	}
 	return out
 }

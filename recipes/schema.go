@@ -44,6 +44,9 @@ func step() object {
 		docs := newDocs(k.Sources...)
 		topic := docs.topic(name, s)
 		for _, v := range variants(s) {
+			if v.Nested {
+				continue
+			}
 			for _, key := range docs.variant(v).Keys {
 				key.Doc = strings.TrimSpace("(" + v.Key + ": " + v.Value + ") " + key.Doc)
 				if !slices.ContainsFunc(topic.Keys, func(have Key) bool { return have.Name == key.Name }) {
@@ -81,9 +84,14 @@ func properties(t Topic) object {
 
 const percentPattern = `^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?%$`
 
+// schematic is a type that knows its own schema.
+type schematic interface{ JSONSchema() map[string]any }
+
 // typeSchema is the schema of what a field takes, as package strict reads it.
 func typeSchema(t reflect.Type, tag reflect.StructTag) object {
 	switch {
+	case t.Implements(reflect.TypeFor[schematic]()):
+		return reflect.Zero(t).Interface().(schematic).JSONSchema()
 	case tag.Get("unit") == "bytes":
 		return object{"type": []string{"integer", "string"}, "pattern": `^[0-9]+(\.[0-9]+)? ?(B|[KkMGT]B|[KMGT]iB)?$`}
 	case t == reflect.TypeFor[time.Duration]():

@@ -55,6 +55,7 @@ type Variants interface{ Variants() []Variant }
 type Variant struct {
 	Key, Value string // `algorithm`, `gptq`
 	Settings   any    // pointer to a struct with defaults; nil where it has no keys of its own
+	Nested     bool   // its keys stand in a mapping of their own, under Key.Value
 }
 
 // Model is a model that a stage reads.

@@ -88,8 +88,13 @@ func (f Field) TypeName() string {
 	return typeName(f.Value.Type())
 }
 
+// Typed is a type that says itself what users write for it.
+type Typed interface{ TypeName() string }
+
 func typeName(t reflect.Type) string {
 	switch {
+	case t.Implements(reflect.TypeFor[Typed]()):
+		return reflect.Zero(t).Interface().(Typed).TypeName()
 	case t == durationType:
 		return "duration"
 	case t.Kind() == reflect.Pointer:

@@ -18,7 +18,7 @@ func Plain(v reflect.Value) any {
 		}
 	}
 	switch v.Kind() {
-	case reflect.Pointer:
+	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
 			return nil
 		}

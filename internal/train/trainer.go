@@ -370,7 +370,9 @@ func (t *Trainer) apply(grads []compute.Buffer, m *Metrics) error {
 		t.vars[i] = out[k]
 	}
 	t.moments[0], t.moments[1] = out[n:2*n], out[2*n:3*n]
-	t.mean = out[3*n:]
+	if t.mean != nil {
+		t.mean = out[3*n:]
+	}
 	return nil
 }
 

@@ -1,0 +1,263 @@
+package distill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/internal/train"
+	"github.com/parelm/pare/model"
+)
+
+// Point is what one step measured.
+type Point struct {
+	Step    int                `json:"step"`   // counted from 1
+	Tokens  int64              `json:"tokens"` // read so far
+	Loss    float64            `json:"loss"`   // weighted sum of the losses
+	Losses  map[string]float64 `json:"losses,omitempty"`
+	Norm    float64            `json:"grad_norm"` // before clipping
+	Rate    float64            `json:"learning_rate"`
+	Speed   float64            `json:"tokens_per_second"`
+	Held    *float64           `json:"validation_loss,omitempty"` // where it was measured
+	Seconds float64            `json:"seconds"`                   // of training so far, without breaks
+}
+
+// Report says how training went.
+type Report struct {
+	Points  []Point
+	Steps   int     // done
+	Tokens  int64   // read
+	Best    float64 // lowest validation loss; NaN where there was none
+	BestAt  int     // its step
+	Stopped bool    // before the last step, because the validation loss did not improve
+	Resumed int     // steps that an earlier run had done
+}
+
+// Speed returns the tokens per second over the whole training.
+func (r *Report) Speed() float64 {
+	if n := len(r.Points); n > 0 && r.Points[n-1].Seconds > 0 {
+		return float64(r.Tokens) / r.Points[n-1].Seconds
+	}
+	return 0
+}
+
+// Checkpoints keeps states of training, so that a killed process goes on. Each is complete or absent.
+type Checkpoints interface {
+	Save(name string, write func(w io.Writer) error) error
+	// Open returns nil where there is none of that name, or a damaged one.
+	Open(name string) (io.ReadCloser, error)
+	List() ([]string, error)
+	Delete(name string) error
+}
+
+// Options are what a training run may have besides its settings.
+type Options struct {
+	// Checkpoints, unless nil, keeps states. It must hold none of another student, text or settings.
+	Checkpoints Checkpoints
+	// Note, unless nil, is told a line now and then.
+	Note func(line string)
+}
+
+// run is training at work.
+type run struct {
+	s        Settings
+	student  *model.Model
+	teacher  Teacher // nil for none
+	t        *train.Trainer
+	order    *order
+	held     []*train.Batch
+	o        Options
+	report   *Report
+	want     want
+	best     []bestWeight // with patience: the weights of the best look
+	waited   int          // looks since then
+	seconds  float64      // of training in earlier processes and this one
+	measured time.Time    // since when seconds does not count
+}
+
+// Run trains a student on a text, and toward a teacher unless that is nil. It returns the student with its new weights,
+// float32; the given one stays as it is. The same arguments give the same weights, bit for bit, for any number of threads and
+// however often the process was killed and went on from its checkpoints.
+func Run(ctx context.Context, student *model.Model, teacher Teacher, text Text, s Settings, o Options) (*model.Model, *Report, error) {
+	r := &run{s: s, student: student, teacher: teacher, o: o, report: &Report{Best: math.NaN()}}
+	if err := r.prepare(text); err != nil {
+		return nil, nil, err
+	}
+	if err := r.resume(); err != nil {
+		return nil, nil, err
+	}
+	if err := r.loop(ctx); err != nil {
+		return nil, r.report, err
+	}
+	tensors, err := r.t.Tensors()
+	if err != nil {
+		return nil, r.report, err
+	}
+	if r.s.Patience > 0 && r.best != nil {
+		restore(tensors, r.best)
+	}
+	return student.With(tensors), r.report, nil
+}
+
+// prepare draws the training graph and cuts the text.
+func (r *run) prepare(text Text) error {
+	if err := r.s.Check(r.student.Config, r.teacher != nil); err != nil {
+		return err
+	}
+	vocab := r.student.Graph.Logits.Out.Size()
+	if r.teacher != nil && r.teacher.vocab() != vocab {
+		return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", r.teacher.vocab(), vocab)
+	}
+	list := r.s.losses(r.teacher != nil)
+	losses, err := drawn(list, &build{temperature: r.s.Temperature, vocab: vocab})
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		r.want.needs |= l.needs()
+	}
+	if r.t, err = train.New(r.student, losses, r.s.trainer()); err != nil {
+		return err
+	}
+	length := r.s.Length(r.student.Config)
+	rest, held := split(text, r.s.Validation, length)
+	for held = thin(held); len(held) > 0; {
+		n := min(len(held), r.s.BatchSize)
+		b := newBatch(n, length)
+		for _, ids := range held[:n] {
+			fill(b, ids, text.BOS)
+		}
+		r.held, held = append(r.held, b), held[n:]
+	}
+	r.order, err = newOrder(rest, length, r.s.Seed)
+	return err
+}
+
+// loop makes the steps.
+func (r *run) loop(ctx context.Context) error {
+	perStep := int64(r.s.BatchSize) * int64(r.s.GradientAccumulation) * int64(r.order.length)
+	task := progress.Start(ctx, "train", "tokens", int64(r.s.Steps)*perStep)
+	defer task.Done()
+	task.Add(int64(r.t.Steps()) * perStep)
+	r.measured = time.Now()
+	for r.t.Steps() < r.s.Steps && !r.report.Stopped {
+		if err := r.step(ctx); err != nil {
+			if ctx.Err() != nil {
+				err = errors.Join(err, r.save()) // the next run goes on from here
+			}
+			return err
+		}
+		p := &r.report.Points[len(r.report.Points)-1]
+		task.Describe(fmt.Sprintf("loss %.4g", p.Loss))
+		task.Add(perStep)
+		if n := r.t.Steps(); n%r.s.every(r.s.EvalEvery) == 0 || n == r.s.Steps {
+			if err := r.look(ctx, p); err != nil {
+				return err
+			}
+		}
+		if n := r.t.Steps(); n%r.s.every(r.s.CheckpointEvery) == 0 && n < r.s.Steps {
+			if err := r.save(); err != nil {
+				return err
+			}
+		}
+	}
+	r.report.Steps = r.t.Steps()
+	return nil
+}
+
+// step makes one step.
+func (r *run) step(ctx context.Context) error {
+	n, rows := r.t.Steps(), 0
+	batches := make([]*train.Batch, r.s.GradientAccumulation)
+	for i := range batches {
+		batches[i] = r.order.batch((n*len(batches)+i)*r.s.BatchSize, r.s.BatchSize)
+		rows += len(batches[i].IDs)
+		if err := r.answer(ctx, batches[i]); err != nil {
+			return err
+		}
+	}
+	m, err := r.t.Step(ctx, batches)
+	if errors.Is(err, train.ErrNotFinite) {
+		return errors.Join(fmt.Errorf("%w: the weights are good up to step %d; a lower learning_rate, a longer warm-up or max_grad_norm may help", err, n), r.save())
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	took := now.Sub(r.measured).Seconds()
+	r.seconds, r.measured = r.seconds+took, now
+	r.report.Tokens += int64(rows)
+	r.report.Points = append(r.report.Points, Point{Step: n + 1, Tokens: r.report.Tokens, Loss: m.Loss, Losses: m.Losses, Norm: m.Norm,
+		Rate: m.Rate, Speed: float64(rows) / took, Seconds: r.seconds})
+	return nil
+}
+
+// answer adds what the teacher says to a batch.
+func (r *run) answer(ctx context.Context, b *train.Batch) error {
+	if r.teacher == nil || r.want.needs == 0 {
+		return nil
+	}
+	return r.teacher.answer(ctx, b, &r.want)
+}
+
+// look measures the validation loss and decides whether to go on.
+func (r *run) look(ctx context.Context, p *Point) error {
+	if len(r.held) == 0 {
+		r.say(p, nil)
+		return nil
+	}
+	for _, b := range r.held {
+		if b.Inputs == nil {
+			if err := r.answer(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	m, err := r.t.Evaluate(ctx, r.held)
+	if err != nil {
+		return err
+	}
+	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
+		return fmt.Errorf("validation loss after step %d is %w", p.Step, train.ErrNotFinite)
+	}
+	p.Held = &m.Loss
+	r.say(p, &m.Loss)
+	if math.IsNaN(r.report.Best) || m.Loss < r.report.Best {
+		r.report.Best, r.report.BestAt, r.waited = m.Loss, p.Step, 0
+		if r.s.Patience > 0 {
+			r.best, err = r.weights()
+		}
+		return err
+	}
+	r.waited++
+	r.report.Stopped = r.s.Patience > 0 && r.waited >= r.s.Patience
+	return nil
+}
+
+// say tells the user how training goes.
+func (r *run) say(p *Point, held *float64) {
+	line := fmt.Sprintf("step %d of %d: loss %.4f", p.Step, r.s.Steps, mean(r.report.Points, r.s.every(r.s.EvalEvery)))
+	if held != nil {
+		line += fmt.Sprintf(", validation %.4f", *held)
+	}
+	line += fmt.Sprintf(", %.0f tokens/s", float64(p.Tokens)/p.Seconds)
+	slog.Debug(line)
+	if r.o.Note != nil {
+		r.o.Note(line)
+	}
+}
+
+// mean averages the loss of the last points.
+func mean(points []Point, n int) float64 {
+	points = points[max(0, len(points)-n):]
+	sum := 0.0
+	for _, p := range points {
+		sum += p.Loss
+	}
+	return sum / float64(len(points))
+}

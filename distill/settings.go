@@ -1,0 +1,107 @@
+package distill
+
+import (
+	"fmt"
+
+	"github.com/parelm/pare/internal/train"
+	"github.com/parelm/pare/model"
+)
+
+// Settings says how a student is trained.
+type Settings struct {
+	// Losses are what training makes small: a mapping from the name of a loss to its weight, or to a mapping with its weight and
+	// settings of its own. Without any it is kl where there is a teacher, else ce.
+	Losses Losses `yaml:"losses"`
+	// Temperature softens the probabilities of teacher and student in losses that do not give one of their own.
+	Temperature float64 `yaml:"temperature" above:"0"`
+	// Steps is how many times the weights are changed.
+	Steps int `yaml:"steps" min:"1"`
+	// BatchSize is the number of sequences that go through the student at once.
+	BatchSize int `yaml:"batch_size" min:"1" max:"65536"`
+	// GradientAccumulation is the number of batches whose gradients are added up for one step.
+	GradientAccumulation int `yaml:"gradient_accumulation" min:"1" max:"65536"`
+	// MaxSeqLength is the length of a sequence in tokens; 0 means the student's context, at most 256.
+	MaxSeqLength int `yaml:"max_seq_length" min:"0"`
+	// LearningRate is the highest learning rate, reached after the warm-up.
+	LearningRate float64 `yaml:"learning_rate" above:"0" below:"1"`
+	// Schedule is how the learning rate goes down after the warm-up: cosine, linear, constant, or wsd: constant, then
+	// linear over the last fifth.
+	Schedule string `yaml:"schedule" oneof:"cosine linear constant wsd"`
+	// WarmupRatio is the share of the steps over which the learning rate grows from 0.
+	WarmupRatio float64 `yaml:"warmup_ratio" min:"0" max:"1"`
+	// MinLrRatio is the share of the learning rate that the schedule ends at.
+	MinLrRatio float64 `yaml:"min_lr_ratio" min:"0" max:"1"`
+	// WeightDecay is that of AdamW; it acts on matrices.
+	WeightDecay float64 `yaml:"weight_decay" min:"0"`
+	// AdamBeta1 is how slowly the mean of gradients forgets.
+	AdamBeta1 float64 `yaml:"adam_beta1" above:"0" below:"1"`
+	// AdamBeta2 is how slowly the mean of squared gradients forgets.
+	AdamBeta2 float64 `yaml:"adam_beta2" above:"0" below:"1"`
+	// MaxGradNorm is the length that gradients are clipped to; 0 means no clipping.
+	MaxGradNorm float64 `yaml:"max_grad_norm" min:"0"`
+	// EMA, when above 0, makes the result a running mean of the weights that forgets by this factor a step.
+	EMA float64 `yaml:"ema" min:"0" below:"1"`
+	// Validation is the share of the training text that is held back to watch the loss on.
+	Validation float64 `yaml:"validation" min:"0" below:"1"`
+	// EvalEvery is the number of steps between two looks at the loss on the validation text; 0 looks twenty times.
+	EvalEvery int `yaml:"eval_every" min:"0"`
+	// Patience, when above 0, ends training after so many looks without a better validation loss, and the result is the best
+	// state that was seen.
+	Patience int `yaml:"patience" min:"0"`
+	// CheckpointEvery is the number of steps between two states that a killed run goes on from; 0 saves twenty times.
+	CheckpointEvery int `yaml:"checkpoint_every" min:"0"`
+	// Seed orders the text and starts what is random.
+	Seed uint64 `yaml:"-"`
+}
+
+// Default returns the settings that stand where none are given.
+func Default() Settings {
+	return Settings{
+		Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", WarmupRatio: 0.05,
+		MinLrRatio: 0.1, AdamBeta1: 0.9, AdamBeta2: 0.95, MaxGradNorm: 1, Validation: 0.02,
+	}
+}
+
+// Length returns the length of sequences for a student.
+func (s *Settings) Length(c *model.Config) int {
+	if s.MaxSeqLength > 0 {
+		return min(s.MaxSeqLength, c.MaxContext())
+	}
+	return min(256, c.MaxContext())
+}
+
+// Tokens returns how many tokens training reads.
+func (s *Settings) Tokens(c *model.Config) int64 {
+	return int64(s.Steps) * int64(s.BatchSize) * int64(s.GradientAccumulation) * int64(s.Length(c))
+}
+
+// every returns the distance of regular events, given or 20 over the run.
+func (s *Settings) every(given int) int {
+	if given > 0 {
+		return given
+	}
+	return max(1, s.Steps/20)
+}
+
+// trainer returns the settings of the trainer.
+func (s *Settings) trainer() train.Settings {
+	return train.Settings{
+		Optimizer: train.Optimizer{Rate: s.LearningRate, Beta1: s.AdamBeta1, Beta2: s.AdamBeta2, Decay: s.WeightDecay, Clip: s.MaxGradNorm},
+		Schedule:  train.Schedule{Kind: s.Schedule, Warmup: int(s.WarmupRatio*float64(s.Steps) + 0.5), Steps: s.Steps, Floor: s.MinLrRatio},
+		Seed:      s.Seed, EMA: s.EMA,
+	}
+}
+
+// Check returns an error for settings that make no sense for a student, and one for losses that need a teacher where
+// there is none.
+func (s *Settings) Check(c *model.Config, teacher bool) error {
+	if n := s.Length(c); n < 2 {
+		return fmt.Errorf("sequences of %d tokens teach nothing: max_seq_length must be at least 2", n)
+	}
+	for _, t := range s.losses(teacher) {
+		if t.needs() != 0 && !teacher {
+			return fmt.Errorf("loss %s needs a teacher", t.name)
+		}
+	}
+	return nil
+}

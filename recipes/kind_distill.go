@@ -1,0 +1,215 @@
+package recipes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/parelm/pare/distill"
+	"github.com/parelm/pare/internal/corpus"
+	"github.com/parelm/pare/internal/report"
+	"github.com/parelm/pare/internal/strict"
+	"github.com/parelm/pare/model"
+)
+
+func init() {
+	Register(Kind{Name: "distill", Sources: []fs.FS{source, distill.Source}, New: func() Stage {
+		return &distillStage{Settings: distill.Default()}
+	}})
+}
+
+// distillStage trains a model: toward a teacher, or on text alone. It is how a pruned student recovers what it lost. Without
+// a teacher, with the cross-entropy as its one loss, it is pre-training, or continued pre-training on text of your own.
+type distillStage struct {
+	// Teacher is the model that the student follows: an earlier stage, base, or a path. Without one the student learns from the
+	// text alone.
+	Teacher string `yaml:"teacher" ref:"model"`
+	distill.Settings
+	// Train is the text that the student learns from; without it the recipe's data.train.
+	Train []string `yaml:"train" data:"train"`
+}
+
+// UsesSeed: it orders the text.
+func (s *distillStage) UsesSeed() bool { return true }
+
+// Variants lists the losses.
+func (s *distillStage) Variants() []Variant {
+	var out []Variant
+	for _, name := range distill.LossNames() {
+		if l, err := distill.NewLoss(name); err == nil {
+			out = append(out, Variant{Key: "losses", Value: name, Settings: l, Nested: true})
+		}
+	}
+	return out
+}
+
+func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) {
+	m, err := p.In.open()
+	if err != nil {
+		return Estimate{}, err
+	}
+	defer m.Close()
+	if len(s.Train) == 0 {
+		return Estimate{}, strict.Bad("train", "no text to learn from: give data.train in the recipe, or train here")
+	}
+	if err := s.Check(m.Config, s.Teacher != ""); err != nil {
+		return Estimate{}, strict.Bad("losses", "%v", err)
+	}
+	out := s.outline(m)
+	n, err := out.SizeHF(ctx)
+	tokens := s.Tokens(m.Config)
+	// Weights, their gradients and two moments; activations; the text.
+	state := 4 * 4 * int64(m.Graph.Parameters())
+	activations := 4 * int64(s.BatchSize*s.Length(m.Config)) * int64(len(m.Config.Layers)) * int64(14*m.Config.Hidden)
+	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + state + activations + 64<<20,
+		Seconds: seconds(3 * forward(m) * float64(tokens)),
+		Details: []string{fmt.Sprintf("%d steps, %s tokens", s.Steps, report.Count(tokens))}}
+	if s.Teacher == "" {
+		return e, err
+	}
+	t, openErr := p.Refs[s.Teacher].open()
+	if openErr != nil {
+		return e, openErr
+	}
+	defer t.Close()
+	e.PeakMemory += t.Bytes()
+	e.Seconds += seconds(forward(t) * float64(tokens))
+	return e, err
+}
+
+// outline is the student as it will be written: trained in float32, stored in the plain type it came in.
+func (s *distillStage) outline(m *model.Model) *model.Model {
+	out := m.Outline(m.Config)
+	if t, err := out.As(trainedType(m)); err == nil {
+		out = t
+	}
+	return out
+}
+
+// trainedType returns the format that a trained model is stored in: the one it came in where that is a plain float.
+func trainedType(m *model.Model) string {
+	switch name, _ := m.Format(); name {
+	case "f16", "bf16":
+		return name
+	}
+	return "f32"
+}
+
+func (s *distillStage) Run(ctx context.Context, j *Job) error {
+	m, err := j.In.open()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	text, err := s.text(ctx, m)
+	if err != nil {
+		return err
+	}
+	var teacher distill.Teacher
+	s.Seed = j.Seed
+	states, err := j.Checkpoints()
+	if err != nil {
+		return err
+	}
+	trained, r, err := distill.Run(ctx, m, teacher, text, s.Settings, distill.Options{Checkpoints: checkpoints{states}, Note: j.Note})
+	if err != nil {
+		return err
+	}
+	out, err := trained.As(trainedType(m))
+	if err != nil {
+		return err
+	}
+	if err := j.save(ctx, out, false, ""); err != nil {
+		return err
+	}
+	if err := s.metrics(j, r); err != nil {
+		return err
+	}
+	return j.facts(s.facts(j.Name, out, r))
+}
+
+// text reads what the student learns from.
+func (s *distillStage) text(ctx context.Context, m *model.Model) (distill.Text, error) {
+	tok, err := m.Tokenizer()
+	if err != nil {
+		return distill.Text{}, err
+	}
+	files, err := corpus.Files(s.Train)
+	if err != nil {
+		return distill.Text{}, err
+	}
+	ids, err := corpus.Stream(ctx, tok, files, corpus.EndOfText)
+	t := distill.Text{IDs: ids, BOS: -1}
+	if tok.PrependsBOS() {
+		t.BOS = tok.BOS()
+	}
+	return t, err
+}
+
+// metrics writes what every step measured as JSON lines.
+func (s *distillStage) metrics(j *Job, r *distill.Report) error {
+	var data []byte
+	for i := range r.Points {
+		line, err := json.Marshal(&r.Points[i])
+		if err != nil {
+			return err
+		}
+		data = append(append(data, line...), '\n')
+	}
+	return writeAll(j.CreateVolatile, "metrics.jsonl", data)
+}
+
+// facts is what the report says of the training.
+func (s *distillStage) facts(name string, m *model.Model, r *distill.Report) report.Facts {
+	loss, held := report.Curve{Stage: name, Name: "loss"}, report.Curve{Stage: name, Name: "validation loss"}
+	for i := range r.Points {
+		p := &r.Points[i]
+		loss.Steps, loss.Values = append(loss.Steps, float64(p.Step)), append(loss.Values, p.Loss)
+		if p.Held != nil {
+			held.Steps, held.Values = append(held.Steps, float64(p.Step)), append(held.Values, *p.Held)
+		}
+	}
+	f := report.Facts{Models: []report.Model{describe(name, formatOf(m), m)}, Curves: []report.Curve{loss}}
+	if len(held.Steps) > 0 {
+		f.Curves = append(f.Curves, held)
+	}
+	t := report.Table{Title: name + ": training", Columns: []string{"steps", "tokens", "tokens/s", "loss at the end", "best validation loss"}}
+	row := []string{fmt.Sprint(r.Steps), report.Count(r.Tokens), fmt.Sprintf("%.0f", r.Speed()), "", ""}
+	if n := len(r.Points); n > 0 {
+		row[3] = fmt.Sprintf("%.4f", r.Points[n-1].Loss)
+	}
+	if r.BestAt > 0 {
+		row[4] = fmt.Sprintf("%.4f at step %d", r.Best, r.BestAt)
+	}
+	if r.Stopped {
+		row[0] += fmt.Sprintf(" of %d: the validation loss did not improve any more", s.Steps)
+	}
+	t.Rows = append(t.Rows, row)
+	f.Tables = append(f.Tables, t)
+	return f
+}
+
+// checkpoints are those of a job as training uses them.
+type checkpoints struct{ c *Checkpoints }
+
+func (c checkpoints) Save(name string, write func(w io.Writer) error) error {
+	return c.c.Save(name, write)
+}
+
+func (c checkpoints) Open(name string) (io.ReadCloser, error) {
+	f, err := c.c.Open(name)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (c checkpoints) List() ([]string, error) {
+	names, err := c.c.List()
+	return slices.Clone(names), err
+}
+
+func (c checkpoints) Delete(name string) error { return c.c.Delete(name) }
