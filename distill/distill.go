@@ -109,17 +109,26 @@ func (r *run) prepare(text Text) error {
 	if err := r.s.Check(r.student.Config, r.teacher != nil); err != nil {
 		return err
 	}
-	vocab := r.student.Graph.Logits.Out.Size()
-	if r.teacher != nil && r.teacher.vocab() != vocab {
-		return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", r.teacher.vocab(), vocab)
-	}
 	list := r.s.losses(r.teacher != nil)
-	losses, err := drawn(list, &build{temperature: r.s.Temperature, vocab: vocab})
-	if err != nil {
-		return err
-	}
+	b := &build{temperature: r.s.Temperature, vocab: r.student.Graph.Logits.Out.Size(), want: &r.want,
+		layers: len(r.student.Config.Layers), width: r.student.Config.Hidden}
 	for _, l := range list {
 		r.want.needs |= l.needs()
+	}
+	if t := r.teacher; t != nil {
+		if t.vocab() != b.vocab {
+			return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", t.vocab(), b.vocab)
+		}
+		b.teacherLayers, b.teacherWidth = t.shape()
+		for _, l := range list {
+			if l.needs()&^t.can() != 0 {
+				return fmt.Errorf("loss %s: the teacher cannot tell what it needs", l.name)
+			}
+		}
+	}
+	losses, err := drawn(list, b)
+	if err != nil {
+		return err
 	}
 	if r.t, err = train.New(r.student, losses, r.s.trainer()); err != nil {
 		return err

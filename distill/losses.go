@@ -48,12 +48,17 @@ type need int
 
 const (
 	needLogits need = 1 << iota // of every position
+	needTop                     // the most probable tokens
+	needHidden                  // hidden states
 )
 
 // build is what losses are made for.
 type build struct {
-	temperature float64
-	vocab       int
+	temperature                 float64
+	vocab                       int
+	layers, width               int // of the student
+	teacherLayers, teacherWidth int // 0 where the teacher has no hidden states to show
+	want                        *want
 }
 
 var lossKinds = map[string]func() Loss{}

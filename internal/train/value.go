@@ -168,7 +168,8 @@ type Tape struct {
 	labels *Node
 	inputs map[string]*Node
 	params map[string]*Node
-	whole  *whole // for losses that look at everything
+	whole  *whole        // for losses that look at everything
+	states map[int]*Node // hidden states that are given instead of the student's
 }
 
 // Logits returns the student's logits, [rows, vocabulary].
@@ -203,6 +204,9 @@ func (t *Tape) Param(name string) Value {
 // Hidden returns the residual stream that enters a layer, or with the number of layers the one that leaves the last,
 // [rows, width].
 func (t *Tape) Hidden(layer int) Value {
+	if n := t.states[layer]; n != nil {
+		return Value{n}
+	}
 	w := t.mustWhole("hidden states")
 	if layer < 0 || layer >= len(w.model.Entry) {
 		panic(fmt.Errorf("hidden state %d: the student has 0 to %d", layer, len(w.model.Entry)-1))

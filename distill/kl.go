@@ -1,0 +1,36 @@
+package distill
+
+import "github.com/parelm/pare/internal/train"
+
+// Forward Kullback-Leibler divergence (Hinton, Vinyals & Dean 2015, arXiv:1503.02531). With p = softmax(teacher/T) and
+// q = softmax(student/T)
+//
+//	L = T² sum p (ln p - ln q),   dL/dlogits = T (q - p)
+//
+// The student has to cover all that the teacher finds possible. T² keeps gradients the size they have at T = 1.
+
+func init() { register("kl", func() Loss { return &KL{Soft{Term: Term{1}}} }) }
+
+// KL is the divergence of the student from the teacher.
+type KL struct{ Soft }
+
+func (l *KL) needs() need { return needLogits }
+
+func (l *KL) build(b *build) (train.Loss, error) {
+	temperature := l.at(b)
+	return train.Loss{Inputs: b.logits(), Draw: func(t *train.Tape) train.Value {
+		p, q := logProbabilities(t, temperature)
+		return p.Exp().Mul(p.Sub(q)).Sum().Scale(temperature * temperature)
+	}}, nil
+}
+
+// teacherLogits is the name of the teacher's logits among a batch's inputs, [rows, vocabulary].
+const teacherLogits = "teacher.logits"
+
+func (b *build) logits() []train.Input { return []train.Input{{Name: teacherLogits, Width: b.vocab}} }
+
+// logProbabilities returns ln p of the teacher and ln q of the student at a temperature.
+func logProbabilities(t *train.Tape, temperature float64) (p, q train.Value) {
+	p = t.Input(teacherLogits).Scale(1 / temperature).LogSoftmax().Stop()
+	return p, t.Logits().Scale(1 / temperature).LogSoftmax()
+}
