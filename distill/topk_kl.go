@@ -15,7 +15,9 @@ import (
 // ln(1 - sum), which would cancel. With `tail: drop` both are instead renormalised over the K tokens, as implementations do that keep
 // no more of the teacher; the student then learns nothing about the probability of everything else.
 
-func init() { register("topk_kl", func() Loss { return &TopKKL{Soft: Soft{Term: Term{1}}, K: 64, Tail: "fold"} }) }
+func init() {
+	register("topk_kl", func() Loss { return &TopKKL{Soft: Soft{Term: Term{1}}, K: 64, Tail: "fold"} })
+}
 
 // TopKKL is the divergence over the teacher's most probable tokens.
 type TopKKL struct {

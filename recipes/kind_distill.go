@@ -108,8 +108,21 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	var teacher distill.Teacher
 	s.Seed = j.Seed
+	var teacher distill.Teacher
+	if s.Teacher != "" {
+		t, err := j.Refs[s.Teacher].open()
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+		if err := distill.Compatible(t, m); err != nil {
+			return err
+		}
+		if teacher, err = distill.Live(ctx, t); err != nil {
+			return err
+		}
+	}
 	states, err := j.Checkpoints()
 	if err != nil {
 		return err
