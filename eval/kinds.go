@@ -12,12 +12,12 @@ const qa = "'Question: Q\\nAnswer:', continuation ' choice'; sum of log-likeliho
 
 func init() {
 	kinds = append(kinds,
-		kind{"multiple choice", qa, []string{"question", "choices", "label"}, parseChoices},
-		kind{"multiple choice", qa, []string{"question", "choices", "answerKey"}, parseKeyed},
-		kind{"goal and solutions", qa, []string{"goal", "sol1", "sol2", "label"}, parseGoal},
-		kind{"minimal pairs", "the likelier sentence of a pair; sum of log-likelihoods", []string{"sentence_good", "sentence_bad"}, parsePair},
-		kind{"yes or no", qa + ", choices no and yes", []string{"question", "label"}, parseYesNo},
-		kind{"last word", "the last word must be the greedy continuation of the text before it", []string{"text"}, parseLastWord},
+		kind{name: "multiple choice", protocol: qa, fields: []string{"question", "choices", "label"}, parse: parseChoices},
+		kind{name: "multiple choice", protocol: qa, fields: []string{"question", "choices", "answerKey"}, parse: parseKeyed},
+		kind{name: "goal and solutions", protocol: qa, fields: []string{"goal", "sol1", "sol2", "label"}, parse: parseGoal},
+		kind{name: "minimal pairs", protocol: "the likelier sentence of a pair; sum of log-likelihoods", fields: []string{"sentence_good", "sentence_bad"}, parse: parsePair},
+		kind{name: "yes or no", protocol: qa + ", choices no and yes", fields: []string{"question", "label"}, parse: parseYesNo},
+		kind{name: "last word", protocol: "the last word must be the greedy continuation of the text before it", fields: []string{"text"}, parse: parseLastWord},
 	)
 }
 

@@ -2,13 +2,8 @@ package eval
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"os"
 
 	"github.com/parelm/pare/internal/corpus"
-	"github.com/parelm/pare/internal/limits"
-	"github.com/parelm/pare/model/tensor"
 	"github.com/parelm/pare/model/tokenizer"
 	"github.com/parelm/pare/runtime"
 )
@@ -34,7 +29,7 @@ func (s Source) Stream(ctx context.Context, e *runtime.Engine, tok *tokenizer.To
 	}
 	var ids []int32
 	if s.IDs != "" {
-		ids, err = readIDs(s.IDs, e.Vocab())
+		ids, err = corpus.ReadIDs(s.IDs, e.Vocab())
 	} else {
 		var files []string
 		if files, err = corpus.Files(s.Text); err == nil {
@@ -45,38 +40,4 @@ func (s Source) Stream(ctx context.Context, e *runtime.Engine, tok *tokenizer.To
 		ids = ids[:s.MaxTokens]
 	}
 	return ids, p, err
-}
-
-// readIDs reads a file of token ids.
-func readIDs(path string, vocab int) ([]int32, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > limits.EvalIDs {
-		return nil, tensor.Errorf(tensor.ErrTooLarge, path, "", "has %d bytes, the limit eval_ids is %d", st.Size(), limits.EvalIDs)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var ids []int32
-	if json.Unmarshal(data, &ids) != nil {
-		var object struct {
-			IDs []int32 `json:"token_ids"`
-		}
-		if err := json.Unmarshal(data, &object); err != nil {
-			return nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is neither a JSON array of token ids nor an object with token_ids: %v", err)
-		}
-		ids = object.IDs
-	}
-	for i, id := range ids {
-		if id < 0 || int(id) >= vocab {
-			return nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("token_ids[%d]", i), "is %d; the vocabulary has %d tokens", id, vocab)
-		}
-	}
-	if len(ids) == 0 {
-		return nil, tensor.Errorf(tensor.ErrInvalid, path, "token_ids", "is empty")
-	}
-	return ids, nil
 }

@@ -49,12 +49,14 @@ type kind struct {
 	protocol string
 	fields   []string // all must be there
 	parse    func(line map[string]json.RawMessage) (*item, error)
+	norm     bool // the metric is accuracy by log-likelihood per byte
 }
 
 // kinds are tried in order; the first whose fields are all there reads the file. A new kind is an entry in its own file.
 var kinds []kind
 
-// RunTask scores a JSON-lines file. The kind of task follows from the fields of its first line.
+// RunTask scores a file of JSON lines, whose kind of task follows from the fields of its first line, or a TaskFile. limit
+// bounds the questions; 0 means all.
 func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, path string, limit int) (*TaskResult, error) {
 	items, k, err := readTask(path, limit)
 	if err != nil {
@@ -64,7 +66,7 @@ func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, p
 	s := &scorer{e: e, tok: tok, session: e.NewSession()}
 	task := progress.Start(ctx, k.name, "items", int64(len(items)))
 	defer task.Done()
-	norm := 0
+	var norm []bool
 	for _, it := range items {
 		best, bestNorm := 0, 0
 		var scores, perByte []float64
@@ -89,105 +91,125 @@ func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, p
 			right = exact
 		}
 		r.Correct = append(r.Correct, right)
-		if right {
-			r.Value++
-		}
-		if bestNorm == it.label {
-			norm++
-		}
+		norm = append(norm, bestNorm == it.label)
 		task.Add(1)
 	}
-	n := float64(r.N)
-	r.Value /= n
-	r.StdErr = math.Sqrt(r.Value * (1 - r.Value) / n)
 	if len(items[0].choices) > 1 {
-		r.Norm = float64(norm) / n
+		r.Norm = share(norm)
 	}
+	if k.norm {
+		r.Metric, r.Correct = "accuracy_norm", norm
+	}
+	r.Value = share(r.Correct)
+	r.StdErr = math.Sqrt(r.Value * (1 - r.Value) / float64(r.N))
 	r.Truncated = s.truncated
 	return r, nil
 }
 
+// share returns how many are true.
+func share(list []bool) float64 {
+	n := 0
+	for _, x := range list {
+		if x {
+			n++
+		}
+	}
+	return float64(n) / float64(len(list))
+}
+
 // readTask reads and checks all lines before anything is scored.
 func readTask(path string, limit int) ([]*item, *kind, error) {
+	if isTaskFile(path) {
+		f, err := ReadTaskFile(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f.items(limit)
+	}
+	k := &kind{}
+	items, err := readLines(path, limit, k)
+	return items, k, err
+}
+
+// readLines reads questions. A kind without a parser is found by the fields of the first line.
+func readLines(path string, limit int, k *kind) ([]*item, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is not a regular file")
+		return nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is not a regular file")
 	}
 	sc := bufio.NewScanner(f)
 	sc.Buffer(make([]byte, 64<<10), int(limits.EvalLine))
 	var items []*item
-	var k *kind
 	for n := 1; sc.Scan(); n++ {
 		text := bytes.TrimPrefix(bytes.TrimSpace(sc.Bytes()), []byte("\ufeff"))
 		if len(text) == 0 {
 			continue
 		}
-		it, kd, err := parseLine(text, k)
+		it, err := parseLine(text, k)
 		if err != nil {
-			return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "%v", err)
+			return nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "%v", err)
 		}
-		k = kd
 		items = append(items, it)
 		if limit > 0 && len(items) == limit {
 			break
 		}
 	}
 	if err := sc.Err(); err == bufio.ErrTooLong {
-		return nil, nil, tensor.Errorf(tensor.ErrTooLarge, path, fmt.Sprintf("after %d items", len(items)), "a line is over %d bytes", limits.EvalLine)
+		return nil, tensor.Errorf(tensor.ErrTooLarge, path, fmt.Sprintf("after %d items", len(items)), "a line is over %d bytes", limits.EvalLine)
 	} else if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(items) == 0 {
-		return nil, nil, tensor.Errorf(tensor.ErrInvalid, path, "", "holds no items")
+		return nil, tensor.Errorf(tensor.ErrInvalid, path, "", "holds no items")
 	}
-	return items, k, nil
+	return items, nil
 }
 
-func parseLine(text []byte, k *kind) (*item, *kind, error) {
+func parseLine(text []byte, k *kind) (*item, error) {
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
-		return nil, nil, fmt.Errorf("is not plain UTF-8 text")
+		return nil, fmt.Errorf("is not plain UTF-8 text")
 	}
 	var line map[string]json.RawMessage
 	if err := json.Unmarshal(text, &line); err != nil {
-		return nil, nil, fmt.Errorf("is not a JSON object: %v", err)
+		return nil, fmt.Errorf("is not a JSON object: %v", err)
 	}
-	if k == nil {
+	if k.parse == nil {
 		for i := range kinds {
-			if k == nil && has(line, kinds[i].fields) {
-				k = &kinds[i]
+			if k.parse == nil && has(line, kinds[i].fields) {
+				*k = kinds[i]
 			}
 		}
-		if k == nil {
-			return nil, nil, fmt.Errorf("no known kind of task has these fields; known are %s", kindList())
+		if k.parse == nil {
+			return nil, fmt.Errorf("no known kind of task has these fields; known are %s", Kinds())
 		}
 	}
 	for _, f := range k.fields {
 		if _, ok := line[f]; !ok {
-			return nil, nil, fmt.Errorf("field %q is missing", f)
+			return nil, fmt.Errorf("field %q is missing", f)
 		}
 	}
 	it, err := k.parse(line)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	switch n := len(it.choices); {
 	case int64(n) > limits.EvalChoices:
-		return nil, nil, fmt.Errorf("%d choices, the limit is %d", n, limits.EvalChoices)
+		return nil, fmt.Errorf("%d choices, the limit is %d", n, limits.EvalChoices)
 	case it.label >= n:
-		return nil, nil, fmt.Errorf("label %d of %d choices", it.label, n)
+		return nil, fmt.Errorf("label %d of %d choices", it.label, n)
 	case it.label >= 0 && n < 2:
-		return nil, nil, fmt.Errorf("%d choice: there must be two at least", n)
+		return nil, fmt.Errorf("%d choice: there must be two at least", n)
 	}
 	for i, c := range it.choices {
 		if c == "" {
-			return nil, nil, fmt.Errorf("choice %d is empty", i)
+			return nil, fmt.Errorf("choice %d is empty", i)
 		}
 	}
-	return it, k, nil
+	return it, nil
 }
 
 func has(line map[string]json.RawMessage, fields []string) bool {
@@ -199,7 +221,8 @@ func has(line map[string]json.RawMessage, fields []string) bool {
 	return true
 }
 
-func kindList() string {
+// Kinds lists the kinds of tasks with the fields of their lines.
+func Kinds() string {
 	s := ""
 	for i, k := range kinds {
 		if i > 0 {

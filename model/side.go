@@ -1,6 +1,7 @@
 package model
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +14,10 @@ import (
 // Side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
 // They are kept byte for byte.
 type Side struct {
-	dir   string         // where they lie
-	names []string       // those that do
-	meta  *gguf.Metadata // where the model came from a GGUF file
+	dir   string            // where they lie
+	names []string          // those that do
+	files map[string][]byte // in place of dir, for files that were changed
+	meta  *gguf.Metadata    // where the model came from a GGUF file
 	tok   *tokenizer.Tokenizer
 }
 
@@ -60,28 +62,44 @@ func sideFiles(dir string) (Side, error) {
 	return s, nil
 }
 
-func (s *Side) read(name string) ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, name)) }
+func (s *Side) read(name string) ([]byte, error) {
+	if s.files != nil {
+		data, ok := s.files[name]
+		if !ok {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		return data, nil
+	}
+	return os.ReadFile(filepath.Join(s.dir, name))
+}
 
-// copy writes the side files into a Hugging Face directory.
-func (s *Side) copy(sink Sink) error {
+// onDisk reports whether there are side files by themselves, not only what a GGUF file holds.
+func (s *Side) onDisk() bool { return s.meta == nil && (s.dir != "" || s.files != nil) }
+
+// all reads every side file.
+func (s *Side) all() (map[string][]byte, error) {
+	if s.meta != nil {
+		return s.fromGGUF()
+	}
+	out := map[string][]byte{}
 	for _, n := range s.names {
 		data, err := s.read(n)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := writeFile(sink, n, data); err != nil {
-			return err
-		}
+		out[n] = data
 	}
-	if s.meta == nil {
-		return nil
-	}
-	made, err := s.fromGGUF()
+	return out, nil
+}
+
+// copy writes the side files into a Hugging Face directory.
+func (s *Side) copy(sink Sink) error {
+	files, err := s.all()
 	if err != nil {
 		return err
 	}
-	for _, n := range sortedKeys(made) {
-		if err := writeFile(sink, n, made[n]); err != nil {
+	for _, n := range sortedKeys(files) {
+		if err := writeFile(sink, n, files[n]); err != nil {
 			return err
 		}
 	}

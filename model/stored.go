@@ -54,7 +54,7 @@ func (m *Model) EOS() []int32 {
 			}
 		}
 	}
-	if m.side.dir != "" && m.side.meta == nil {
+	if m.side.onDisk() {
 		if data, err := m.side.read("generation_config.json"); err == nil {
 			if o, err := parseObject("generation_config.json", data); err == nil {
 				add(o.raw("eos_token_id"))

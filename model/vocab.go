@@ -143,7 +143,7 @@ func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
 	if err := s.keep(meta); err != nil {
 		return err
 	}
-	if s.dir == "" || !s.hasTokenizer() {
+	if !s.onDisk() || !s.hasTokenizer() {
 		meta.Set(vocabPrefix+"model", "no_vocab")
 		return nil
 	}

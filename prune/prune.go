@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/parelm/pare/model"
 )
@@ -18,10 +19,13 @@ type Settings struct {
 	Heads float64 `yaml:"heads"`
 	// Hidden is the share of residual stream channels kept.
 	Hidden float64 `yaml:"hidden"`
+	// Vocab are texts whose tokens stay, or .json files of token ids; all other tokens go, but for special ones and those
+	// from which any text can still be made.
+	Vocab []string `yaml:"vocab" path:"file"`
 	// Criterion scores units: activation (default), magnitude or random.
 	Criterion string `yaml:"criterion"`
-	// Multiple rounds feed-forward and hidden widths to the nearest multiple. 0 chooses one that block formats like: 256
-	// from 1024 on, 32 from 64 on, else 1.
+	// Multiple rounds feed-forward and hidden widths to the nearest multiple. 0 chooses the largest of 256, 128, 64 and 32,
+	// which block formats like, that moves the ratio by no more than 0.025; where there is none the ratio is exact.
 	Multiple int `yaml:"multiple"`
 	// NoRepair leaves the remaining weights as they are instead of letting them take over what was removed.
 	NoRepair bool `yaml:"no_repair"`
@@ -37,6 +41,7 @@ type Report struct {
 	Influence  []float64          `json:"block_influence,omitempty"` // of every layer, 0 to 2
 	Widths     map[string][2]int  `json:"widths,omitempty"`          // axis kind -> before, after
 	Errors     map[string]float64 `json:"errors,omitempty"`          // relative output error of what was cut, by site
+	Tokens     []int32            `json:"token_ids,omitempty"`       // former id of every token, where the vocabulary was trimmed
 }
 
 // Check returns an error for settings that make no sense for a configuration.
@@ -53,10 +58,10 @@ func (s *Settings) Check(c *model.Config) error {
 		return fmt.Errorf("multiple is %d, must be positive", s.Multiple)
 	}
 	if _, ok := criteria[s.criterion()]; !ok {
-		return fmt.Errorf("criterion %q is not known (known: %v)", s.Criterion, Criteria())
+		return fmt.Errorf("criterion %q is not known (known: %s)", s.Criterion, strings.Join(Criteria(), ", "))
 	}
-	if s.keep(s.Depth) && s.keep(s.FFN) && s.keep(s.Heads) && s.keep(s.Hidden) {
-		return fmt.Errorf("nothing to prune: give depth, ffn, heads or hidden a share below 1")
+	if !s.NeedsSamples() && len(s.Vocab) == 0 {
+		return fmt.Errorf("nothing to prune: give depth, ffn, heads or hidden a share below 1, or vocab a text")
 	}
 	return nil
 }
@@ -74,19 +79,19 @@ func (s *Settings) criterion() string {
 // width returns the size that a ratio makes of an axis.
 func (s *Settings) width(size int, ratio float64) int {
 	target := ratio * float64(size)
-	m := s.Multiple
-	if m == 0 {
-		switch {
-		case target >= 1024:
-			m = 256
-		case target >= 64:
-			m = 32
-		default:
-			m = 1
+	round := func(m int) int {
+		n := int(math.Round(target/float64(m))) * m
+		return min(max(n, min(m, size), 1), size)
+	}
+	if s.Multiple > 0 {
+		return round(s.Multiple)
+	}
+	for _, m := range []int{256, 128, 64, 32} {
+		if n := round(m); math.Abs(float64(n)-target) <= 0.025*float64(size) && n%m == 0 {
+			return n
 		}
 	}
-	n := int(math.Round(target/float64(m))) * m
-	return min(max(n, min(m, size), 1), size)
+	return round(1)
 }
 
 // Sizes returns the configuration that pruning will give, without touching any weight.
@@ -112,7 +117,7 @@ func (s *Settings) Sizes(c *model.Config) *model.Config {
 	return out
 }
 
-// Run prunes m on calibration samples. The returned model reads its weights from m, which must stay open.
+// Run prunes m on calibration samples, which may be nil where NeedsSamples says so. The returned model reads its weights from m, which must stay open.
 func Run(ctx context.Context, m *model.Model, samples [][]int32, s Settings) (*model.Model, *Report, error) {
 	if err := s.Check(m.Config); err != nil {
 		return nil, nil, err
@@ -132,6 +137,12 @@ func Run(ctx context.Context, m *model.Model, samples [][]int32, s Settings) (*m
 	if !s.keep(s.Hidden) {
 		if m, err = hidden(ctx, m, samples, &s, r); err != nil {
 			return nil, nil, fmt.Errorf("prune hidden: %w", err)
+		}
+	}
+	if len(s.Vocab) > 0 {
+		var err error
+		if m, err = s.trim(ctx, m, r); err != nil {
+			return nil, nil, fmt.Errorf("prune vocab: %w", err)
 		}
 	}
 	r.Parameters = m.Graph.Parameters()

@@ -45,17 +45,12 @@ func uneven(t *testing.T, name string) *model.Model {
 // divergence returns the mean KL divergence of small from m over the samples.
 func divergence(t *testing.T, m, small *model.Model, samples [][]int32) float64 {
 	t.Helper()
-	run := func(m *model.Model) [][]float64 {
-		e, err := runtime.Load(context.Background(), m, runtime.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out [][]float64
+	run := func(m *model.Model) (out [][]float64) {
 		for _, ids := range samples {
-			err := e.NewSession().Each(context.Background(), ids, func(_ int, logits []float32) error {
-				p := make([]float64, len(logits))
+			for _, row := range logits(t, m, ids) {
+				p := make([]float64, len(row))
 				sum := 0.0
-				for i, v := range logits {
+				for i, v := range row {
 					p[i] = math.Exp(float64(v))
 					sum += p[i]
 				}
@@ -63,10 +58,6 @@ func divergence(t *testing.T, m, small *model.Model, samples [][]int32) float64 
 					p[i] /= sum
 				}
 				out = append(out, p)
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
 			}
 		}
 		return out
@@ -79,6 +70,23 @@ func divergence(t *testing.T, m, small *model.Model, samples [][]int32) float64 
 		}
 	}
 	return kl / float64(len(p))
+}
+
+// logits returns a row for every position.
+func logits(t *testing.T, m *model.Model, ids []int32) (out [][]float32) {
+	t.Helper()
+	e, err := runtime.Load(context.Background(), m, runtime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.NewSession().Each(context.Background(), ids, func(_ int, row []float32) error {
+		out = append(out, append([]float32(nil), row...))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func prune(t *testing.T, m *model.Model, s Settings) *model.Model {

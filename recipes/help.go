@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model/tensor"
 )
@@ -47,19 +48,20 @@ type Choice struct {
 //go:embed recipe.go
 var ownSource embed.FS
 
-// parts are the mappings of a recipe that are no stages.
+// parts are the mappings that are no stages: those of a recipe, and the file of a task.
 func parts() []Topic {
 	docs := newDocs(ownSource)
 	return []Topic{
 		docs.topic("recipe", &Recipe{}),
 		docs.topic("data", &Data{}),
 		docs.topic("gate", &Gate{}),
+		newDocs(eval.GoSource).topic("task", eval.NewTaskFile()),
 	}
 }
 
 // Topics returns the names that Help knows: parts of a recipe, kinds of stages, algorithms.
 func Topics() []string {
-	names := []string{"recipe", "data", "gate"}
+	names := []string{"recipe", "data", "gate", "task"}
 	for _, k := range kindNames() {
 		names = append(names, k)
 		for _, v := range variants(kinds[k].New()) {

@@ -27,7 +27,8 @@ type evalStage struct {
 	// Tasks are what to measure: perplexity, kld (divergence from the baseline and agreement with it), bench (speed and
 	// memory), and the names of task_files.
 	Tasks []string `yaml:"tasks"`
-	// TaskFiles are files of questions as JSON lines, by the name they get in the report.
+	// TaskFiles are files of questions, by the name they get in the report: JSON lines, or a task in YAML (pare recipes help
+	// task).
 	TaskFiles map[string]string `yaml:"task_files" path:"file"`
 	// Text is the text for perplexity and divergence; without it the recipe's data.heldout.
 	Text []string `yaml:"text" data:"heldout"`
@@ -72,6 +73,23 @@ func (s *evalStage) files() ([]string, error) {
 	}
 	sort.Strings(unnamed) // a file that is given is run, named in tasks or not
 	return append(out, unnamed...), nil
+}
+
+// Reads are the data of tasks in YAML.
+func (s *evalStage) Reads() ([]string, error) {
+	names, err := s.files()
+	if err != nil {
+		return nil, nil // Plan says so
+	}
+	var out []string
+	for _, n := range names {
+		more, err := eval.TaskFiles(s.TaskFiles[n])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	return out, nil
 }
 
 func (s *evalStage) Plan(_ context.Context, p *Planning) (Estimate, error) {

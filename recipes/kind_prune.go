@@ -14,7 +14,7 @@ func init() {
 	Register(Kind{Name: "prune", Sources: []fs.FS{source, prune.Source}, New: func() Stage { return &pruneStage{Calibration: defaultCalibration} }})
 }
 
-// pruneStage takes layers, neurons, heads or channels away and lets the remaining weights make up for them. The result
+// pruneStage takes layers, neurons, heads, channels or tokens away and lets the remaining weights make up for them. The result
 // is a Hugging Face checkpoint of the same family with smaller sizes.
 type pruneStage struct {
 	prune.Settings
@@ -30,10 +30,10 @@ func (s *pruneStage) Plan(ctx context.Context, p *Planning) (Estimate, error) {
 		return Estimate{}, err
 	}
 	defer m.Close()
-	if err := s.Check(m.Config); err != nil {
+	small, err := s.Outline(ctx, m)
+	if err != nil {
 		return Estimate{}, err
 	}
-	small := m.Outline(s.Sizes(m.Config))
 	out, err := small.SizeHF(ctx)
 	if err != nil {
 		return Estimate{}, err
@@ -59,9 +59,11 @@ func (s *pruneStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	defer m.Close()
-	samples, err := s.samples(ctx, m, j.Seed)
-	if err != nil {
-		return err
+	var samples [][]int32
+	if s.NeedsSamples() {
+		if samples, err = s.samples(ctx, m, j.Seed); err != nil {
+			return err
+		}
 	}
 	s.Seed = j.Seed
 	small, r, err := prune.Run(ctx, m, samples, s.Settings)
@@ -77,7 +79,7 @@ func (s *pruneStage) Run(ctx context.Context, j *Job) error {
 		t.Rows = append(t.Rows, []string{"layers", fmt.Sprint(len(m.Config.Layers)),
 			fmt.Sprintf("%d (without %s)", len(small.Config.Layers), strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.Layers)), ", "), "[]"))})
 	}
-	for _, kind := range []string{"ffn", "kv_heads", "heads", "hidden"} {
+	for _, kind := range []string{"ffn", "kv_heads", "heads", "hidden", "vocab"} {
 		if w, ok := r.Widths[kind]; ok {
 			t.Rows = append(t.Rows, []string{kind, fmt.Sprint(w[0]), fmt.Sprint(w[1])})
 		}

@@ -162,6 +162,16 @@ func (p *Plan) files(ctx context.Context, w *workspace, step *Step, data map[str
 			f.set(texts)
 		}
 	}
+	if r, ok := step.Settings.(Reader); ok && strict.Join(errs...) == nil {
+		more, err := r.Reads()
+		errs = append(errs, err)
+		for i, path := range more {
+			if path, err = w.file(step.settings, path); err == nil {
+				err = add(fmt.Sprintf("reads[%d]", i), w.rel(path), path)
+			}
+			errs = append(errs, err)
+		}
+	}
 	return found, strict.Join(errs...)
 }
 

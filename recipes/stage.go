@@ -36,7 +36,7 @@ type Kind struct {
 //
 // Paths are made absolute before Plan and Run, and checked to be files inside the workspace; files and models take part
 // in the stage's key by their content. A Stage may also implement strict.Extender (more keys, once some are known),
-// Variants and Seeded.
+// Variants, Seeded and Reader.
 type Stage interface {
 	// Plan checks the settings against the models they meet, and foretells what Run costs. It may open models and read
 	// their headers, but does no work that takes over a second. An error made with strict.Bad points at the key's line.
@@ -47,6 +47,10 @@ type Stage interface {
 
 // Seeded is a stage that knows whether it uses the seed. One that does not implement it uses none.
 type Seeded interface{ UsesSeed() bool }
+
+// Reader is a stage whose files name further files. Reads returns those, once the paths in the settings are absolute; they
+// are held to the workspace and take part in the key like the others.
+type Reader interface{ Reads() ([]string, error) }
 
 // Variants is a stage whose keys depend on the value of one: the algorithm's own settings.
 type Variants interface{ Variants() []Variant }

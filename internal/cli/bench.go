@@ -90,6 +90,9 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 	if c.Int("r") < 1 {
 		return usage("-r %d: want at least 1", c.Int("r"))
 	}
+	if !slices.ContainsFunc(slices.Concat(prompts, writes), func(n int) bool { return n > 0 }) {
+		return usage("-p 0 and -n 0 leave nothing to measure")
+	}
 	open, err := benchModel(ctx, e, c)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/report"
+	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/recipes"
 )
 
@@ -98,6 +100,31 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// checkpoint DIR [FAMILY [KEY=VALUE...]]: a tiny Hugging Face checkpoint with a tokenizer, and the text it knows
+			// as DIR.txt.
+			"checkpoint": func(ts *testscript.TestScript, _ bool, args []string) {
+				family, change := "llama", map[string]any{}
+				if len(args) > 1 {
+					family = args[1]
+				}
+				for _, kv := range args[min(2, len(args)):] {
+					key, value, _ := strings.Cut(kv, "=")
+					var v any
+					ts.Check(json.Unmarshal([]byte(value), &v))
+					change[key] = v
+				}
+				files, err := models.Files(family, 1, change)
+				ts.Check(err)
+				dir := ts.MkAbs(args[0])
+				ts.Check(os.MkdirAll(dir, 0o755))
+				for name, data := range files {
+					ts.Check(os.WriteFile(filepath.Join(dir, name), data, 0o644))
+				}
+				ts.Check(os.WriteFile(dir+".txt", []byte(models.Text), 0o644))
+			},
+			// json FILE PATH [VALUE]: the JSON document FILE, or stdout, holds that value, such as rows.0.bytes; without a
+			// value, something. Numbers are compared as written, after rounding to the digits of the wanted one.
+			"json": jsonCommand,
 			// exits N cmd...: the command ends with exit code N.
 			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
 				want, err := strconv.Atoi(args[0])
@@ -116,6 +143,41 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+func jsonCommand(ts *testscript.TestScript, neg bool, args []string) {
+	var doc any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &doc))
+	found, at := doc, args[1]
+	for _, step := range strings.Split(at, ".") {
+		switch v := found.(type) {
+		case map[string]any:
+			found = v[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i >= len(v) {
+				found = nil
+				break
+			}
+			found = v[i]
+		default:
+			found = nil
+		}
+	}
+	if len(args) < 3 {
+		if (found != nil) == neg {
+			ts.Fatalf("%s is %v\n%s", at, found, ts.ReadFile(args[0]))
+		}
+		return
+	}
+	got := fmt.Sprint(found)
+	if x, ok := found.(float64); ok {
+		_, digits, _ := strings.Cut(args[2], ".")
+		got = strconv.FormatFloat(x, 'f', len(digits), 64)
+	}
+	if (got == args[2]) == neg {
+		ts.Fatalf("%s is %s, want %s\n%s", at, got, args[2], ts.ReadFile(args[0]))
+	}
 }
 
 // TestArrange puts flags into place wherever they were written.

@@ -21,7 +21,9 @@ func init() {
 		Description: modelHelp + `
 Perplexity is measured on --text or --ids, cut into windows; the protocol is printed with it, for two perplexities
 compare only under the same one. With --baseline the divergence of the two models' predictions and their agreement
-on the likeliest token are measured too. A task is a file of questions, one JSON object a line.
+on the likeliest token are measured too. A task is a file of questions, one JSON object a line, of one of these
+shapes: ` + eval.Kinds() + `;
+or a YAML file that says how lines of another shape become questions (pare recipes help task).
 
 examples
   pare eval ./model --text heldout.txt
@@ -41,7 +43,7 @@ func suiteFlags() []cli.Flag {
 		&cli.IntFlag{Name: "window", Usage: "cut the text into windows of `N` ids", DefaultText: "the model's context, at most 2048"},
 		&cli.IntFlag{Name: "stride", Usage: "begin a window every `N` ids and score what the one before did not", DefaultText: "the window"},
 		&cli.IntFlag{Name: "max-tokens", Usage: "use the first `N` ids of the text", DefaultText: "all"},
-		&cli.StringSliceFlag{Name: "task", Usage: "answer the questions of `NAME=FILE.jsonl`"},
+		&cli.StringSliceFlag{Name: "task", Usage: "answer the questions of `[NAME=]FILE`: JSON lines, or a task in YAML"},
 		&cli.IntFlag{Name: "max-items", Usage: "answer the first `N` questions of each task", DefaultText: "all"},
 	}
 }
@@ -67,7 +69,11 @@ func suite(c *cli.Context) (*measure.Suite, error) {
 	for _, spec := range c.StringSlice("task") {
 		name, path, ok := strings.Cut(spec, "=")
 		if !ok {
-			name, path = strings.TrimSuffix(filepath.Base(spec), filepath.Ext(spec)), spec
+			var err error
+			if name, err = eval.TaskName(spec); err != nil {
+				return nil, err
+			}
+			path = spec
 		}
 		if name == "" || path == "" || seen[name] {
 			return nil, usage("--task %s: want NAME=FILE.jsonl, each name once", spec)

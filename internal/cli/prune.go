@@ -15,20 +15,23 @@ import (
 
 func init() {
 	register(&cli.Command{
-		Name: "prune", Usage: "take layers, neurons, heads or channels away",
+		Name: "prune", Usage: "take layers, neurons, heads, channels or tokens away",
 		ArgsUsage: "MODEL",
 		Description: modelHelp + `
 Ratios are the share that stays: --depth 0.5 keeps half of the layers. What goes is chosen on the calibration text,
-and the remaining weights take over what it did as far as least squares can.
+and the remaining weights take over what it did as far as least squares can. --vocab keeps the tokens that a text
+uses; any other text is still read and written, in smaller pieces.
 
 examples
   pare prune ./model --depth 0.75 --calib text.txt -o ./model-shallow
-  pare prune ./model --ffn 50% --heads 0.5 --calib text.txt -o ./model-narrow`,
+  pare prune ./model --ffn 50% --heads 0.5 --calib text.txt -o ./model-narrow
+  pare prune ./model --vocab domain.txt -o ./model-trimmed`,
 		Flags: append(append(outFlags("the pruned model"), calibFlags()...),
 			&cli.StringFlag{Name: "depth", Usage: "the share `X` of layers kept"},
 			&cli.StringFlag{Name: "ffn", Usage: "the share `X` of feed-forward neurons kept in every layer"},
 			&cli.StringFlag{Name: "heads", Usage: "the share `X` of attention heads kept in every layer"},
 			&cli.StringFlag{Name: "hidden", Usage: "the share `X` of residual stream channels kept"},
+			&cli.StringSliceFlag{Name: "vocab", Usage: "keep the tokens of the text `FILE`, or of a .json file of token ids"},
 			&cli.StringFlag{Name: "criterion", Usage: "how units are scored: `C` is one of " + strings.Join(prune.Criteria(), ", "), DefaultText: "activation"},
 			setFlag(),
 		),
@@ -41,7 +44,7 @@ func pruneModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s := prune.Settings{Criterion: c.String("criterion"), Seed: c.Uint64("seed")}
+	s := prune.Settings{Criterion: c.String("criterion"), Vocab: c.StringSlice("vocab"), Seed: c.Uint64("seed")}
 	if err := set(c, &s); err != nil {
 		return err
 	}
@@ -54,8 +57,8 @@ func pruneModel(ctx context.Context, e *env, c *cli.Context) error {
 		}
 		asked = asked || *x != 0
 	}
-	if !asked {
-		return usage("%s wants something to take away: --depth, --ffn, --heads or --hidden", c.Command.HelpName)
+	if !asked && len(s.Vocab) == 0 {
+		return usage("%s wants something to take away: --depth, --ffn, --heads, --hidden or --vocab", c.Command.HelpName)
 	}
 	t, err := target(c, ref)
 	if err != nil {
@@ -67,11 +70,13 @@ func pruneModel(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	defer m.Close()
 	if err := s.Check(m.Config); err != nil {
-		return err
+		return usage("%v", err)
 	}
-	text, err := samples(ctx, c, m)
-	if err != nil {
-		return err
+	var text [][]int32
+	if s.NeedsSamples() {
+		if text, err = samples(ctx, c, m); err != nil {
+			return err
+		}
 	}
 	how := made(c, m, &s)
 	small, r, err := prune.Run(ctx, m, text, s)
@@ -86,11 +91,12 @@ func pruneModel(ctx context.Context, e *env, c *cli.Context) error {
 		Parameters int64             `json:"parameters"`
 		Layers     []int             `json:"layers"`
 		Widths     map[string][2]int `json:"widths"`
+		Tokens     []int32           `json:"token_ids,omitempty"` // the former id of every token that stays
 	}
 	v := struct {
 		written
 		Removed removed `json:"removed"`
-	}{Removed: removed{r.Before - r.Parameters, append([]int{}, r.Layers...), r.Widths}}
+	}{Removed: removed{r.Before - r.Parameters, append([]int{}, r.Layers...), r.Widths, r.Tokens}}
 	about := measure.Describe("", small)
 	v.written = written{t.Path, n, about.Format, about.Parameters, about.BitsPerWeight}
 	return e.print(&v, func(w io.Writer) {

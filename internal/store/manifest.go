@@ -27,10 +27,10 @@ const (
 
 // Errors about artifacts on disk. Test with errors.Is.
 var (
-	ErrNoArtifact = errors.New("not an artifact of pare")      // no manifest
-	ErrDamaged    = errors.New("damaged")                      // a manifest that does not hold
-	ErrExists     = errors.New("exists already")               // an output whose name is taken
-	ErrOverlap    = errors.New("output and input are in each") // an output that is, holds or lies in an input
+	ErrNoArtifact = errors.New("not an artifact of pare")            // no manifest
+	ErrDamaged    = errors.New("damaged")                            // a manifest that does not hold
+	ErrExists     = errors.New("exists already")                     // an output whose name is taken
+	ErrOverlap    = errors.New("output and input are in each other") // an output that is, holds or lies in an input
 )
 
 // Manifest says what is in an artifact and what made it. It is written last and covers every other file.

@@ -47,12 +47,20 @@ func Config(t testing.TB, name string) *model.Config {
 // away from their neutral values, so that no weight is without effect.
 func Model(t testing.TB, name string, seed uint64) *model.Model {
 	t.Helper()
-	m := model.Random(Config(t, name), seed)
+	m, err := lively(Config(t, name), seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func lively(c *model.Config, seed uint64) (*model.Model, error) {
+	m := model.Random(c, seed)
 	changed := map[*model.Weight]*tensor.Tensor{}
 	for _, w := range m.Graph.Weights {
 		v, err := m.Tensor(w).Float32()
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		s := rng.New(seed, rng.Hash(w.Name), 1<<32)
 		shape := w.Shape()
@@ -68,7 +76,7 @@ func Model(t testing.TB, name string, seed uint64) *model.Model {
 		}
 		changed[w] = tensor.FromFloat32(w.Name, shape, v)
 	}
-	return m.With(changed)
+	return m.With(changed), nil
 }
 
 func sqrt(n int) float64 { return math.Sqrt(float64(n)) }
