@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,15 @@ func TestLinearTime(t *testing.T) {
 		t.Skip("measures time")
 	}
 	const n = 131072
+	again := func(try func() (bad string)) { // a busy machine is no mistake of ours: one good try of several is enough
+		bad := ""
+		for range 8 {
+			if bad = try(); bad == "" {
+				return
+			}
+		}
+		t.Error(bad)
+	}
 	words := strings.Fields(readFile(t, "testdata", "README.md"))
 	var prose strings.Builder
 	for i := 0; prose.Len() < n; i++ { // never the same words twice in the same order
@@ -106,15 +116,22 @@ func TestLinearTime(t *testing.T) {
 			if file == "wordpiece.json" && s[0] >= utf8.RuneSelf {
 				continue // taking accents off costs more than the rest: linear is enough, see below
 			}
-			if took := measure(text); took > 2*base+2*time.Millisecond {
-				t.Errorf("%s: %d bytes of %q take %v, prose takes %v", file, len(text), s, took, base)
-			}
+			again(func() (bad string) { // base is measured again too: other programs may have come or gone
+				if took := measure(text); took > 2*base+2*time.Millisecond {
+					bad = fmt.Sprintf("%s: %d bytes of %q take %v, prose takes %v", file, len(text), s, took, base)
+					base = measure(prose.String()[:n])
+				}
+				return bad
+			})
 		}
 		for _, s := range []string{"a\u0301", "é", " \n", "Ab1", "</s"} {
-			once, twice := measure(strings.Repeat(s, n/8)), measure(strings.Repeat(s, n/4))
-			if twice > 3*once+10*time.Millisecond {
-				t.Errorf("%s: %q %d times takes %v, twice as often %v", file, s, n/8, once, twice)
-			}
+			again(func() (bad string) {
+				once, twice := measure(strings.Repeat(s, n/8)), measure(strings.Repeat(s, n/4))
+				if twice > 3*once+10*time.Millisecond {
+					bad = fmt.Sprintf("%s: %q %d times takes %v, twice as often %v", file, s, n/8, once, twice)
+				}
+				return bad
+			})
 		}
 	}
 }
