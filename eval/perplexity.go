@@ -112,16 +112,17 @@ func measure(ctx context.Context, baseline, e *runtime.Engine, ids []int32, p Pr
 	for i := range diff {
 		diff[i] = sums[0].nll[i] - sums[1].nll[i]
 	}
-	mean, se := clustered(diff, sums[0].tokens)
+	mean, se := clustered(diff, sums[0].tokens, m.square)
 	c.Ratio = Share{math.Exp(mean), math.Exp(mean) * se}
 	return c, nil
 }
 
 // meter collects position by position.
 type meter struct {
-	kl    []float64
-	sizes []int // scored positions of each window
-	same  []bool
+	kl     []float64
+	sizes  []int // scored positions of each window
+	same   []bool
+	square float64 // sum of squares of what separates the two models' negative log-likelihoods
 }
 
 // blockRows is how many rows of the baseline's logits are kept while the other model catches up.
@@ -170,11 +171,14 @@ func (m *meter) block(w window, lo, hi int, rows [][][]float64, sums []tally) {
 	}
 	kl, same := make([]float64, hi-first), make([]bool, hi-first)
 	for at := first; at < hi; at++ {
+		var diff float64
 		for i := range rows {
 			v := -rows[i][at-lo][w.ids[at+1]]
 			sums[i].nll[len(sums[i].nll)-1] += v
 			sums[i].square += v * v
+			diff = v - diff
 		}
+		m.square += diff * diff
 	}
 	if len(rows) < 2 {
 		return
@@ -224,11 +228,7 @@ func (t *tally) perplexity(p Protocol, ids []int32) *Perplexity {
 		r.NLL += v
 		r.Tokens += t.tokens[i]
 	}
-	mean, se := clustered(t.nll, t.tokens)
-	if len(t.nll) < minClusters { // too few windows to know their spread: take ids as independent
-		n := float64(r.Tokens)
-		se = math.Sqrt(max(t.square/n-mean*mean, 0) / n)
-	}
+	mean, se := clustered(t.nll, t.tokens, t.square)
 	r.Value = math.Exp(mean)
 	r.StdErr = r.Value * se
 	return r
@@ -238,8 +238,9 @@ func (t *tally) perplexity(p Protocol, ids []int32) *Perplexity {
 const minClusters = 8
 
 // clustered returns the mean of sums over sizes and its standard error when the clusters, not the single items, are
-// independent: the ratio estimator's linearised variance.
-func clustered(sums []float64, sizes []int) (mean, stderr float64) {
+// independent: the ratio estimator's linearised variance. Of too few clusters the spread is not known; then the items are
+// taken as independent, square being the sum of their squares.
+func clustered(sums []float64, sizes []int, square float64) (mean, stderr float64) {
 	var total float64
 	n := 0
 	for i, s := range sums {
@@ -248,8 +249,8 @@ func clustered(sums []float64, sizes []int) (mean, stderr float64) {
 	}
 	mean = total / float64(n)
 	k := len(sums)
-	if k < 2 {
-		return mean, 0
+	if k < minClusters {
+		return mean, math.Sqrt(max(square/float64(n)-mean*mean, 0) / float64(n))
 	}
 	var v float64
 	for i, s := range sums {
@@ -261,15 +262,16 @@ func clustered(sums []float64, sizes []int) (mean, stderr float64) {
 
 func (m *meter) divergence() *Divergence {
 	sums := make([]float64, len(m.sizes))
-	at := 0
+	at, square := 0, 0.0
 	for i, n := range m.sizes {
 		for _, v := range m.kl[at : at+n] {
 			sums[i] += v
+			square += v * v
 		}
 		at += n
 	}
 	d := &Divergence{}
-	d.Mean, d.StdErr = clustered(sums, m.sizes)
+	d.Mean, d.StdErr = clustered(sums, m.sizes, square)
 	s := append([]float64(nil), m.kl...)
 	sort.Float64s(s)
 	d.Median, d.Max = s[len(s)/2], s[len(s)-1]

@@ -25,6 +25,7 @@ type TaskResult struct {
 	N         int     `json:"n"`
 	Norm      float64 `json:"accuracy_norm,omitempty"` // choices scored by log-likelihood per byte
 	Truncated int     `json:"truncated,omitempty"`     // items whose prompt lost its beginning to fit the context
+	Equal     int     `json:"equal,omitempty"`         // items with equal choices, any of which counts as the other
 	Protocol  string  `json:"protocol"`
 	Correct   []bool  `json:"-"` // by item, for paired comparison
 }
@@ -34,6 +35,7 @@ type item struct {
 	contexts []string // one for all choices, or one each
 	choices  []string // continuations, with their leading space
 	label    int      // the right one; -1: the single choice must be what the model would say
+	id       string   // the line's own, as JSON; empty where it has none
 }
 
 func (it *item) context(i int) string {
@@ -41,6 +43,18 @@ func (it *item) context(i int) string {
 		return it.contexts[0]
 	}
 	return it.contexts[i]
+}
+
+// equal reports whether two choices are the same.
+func (it *item) equal() bool {
+	for i := range it.choices {
+		for j := range i {
+			if it.choices[i] == it.choices[j] && it.context(i) == it.context(j) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // kind turns lines of one shape into items.
@@ -70,7 +84,7 @@ func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, p
 	for _, it := range items {
 		best, bestNorm := 0, 0
 		var scores, perByte []float64
-		exact := true
+		exact, cut := true, s.truncated
 		for i, c := range it.choices {
 			lp, greedy, err := s.score(ctx, it.context(i), c)
 			if err != nil {
@@ -86,12 +100,18 @@ func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, p
 				bestNorm = i
 			}
 		}
-		right := best == it.label
 		if it.label < 0 {
-			right = exact
+			r.Correct, norm = append(r.Correct, exact), append(norm, exact)
+		} else {
+			r.Correct = append(r.Correct, it.choices[best] == it.choices[it.label] && it.context(best) == it.context(it.label))
+			norm = append(norm, it.choices[bestNorm] == it.choices[it.label] && it.context(bestNorm) == it.context(it.label))
 		}
-		r.Correct = append(r.Correct, right)
-		norm = append(norm, bestNorm == it.label)
+		if it.equal() {
+			r.Equal++
+		}
+		if s.truncated > cut {
+			r.Truncated++
+		}
 		task.Add(1)
 	}
 	if len(items[0].choices) > 1 {
@@ -102,7 +122,6 @@ func RunTask(ctx context.Context, e *runtime.Engine, tok *tokenizer.Tokenizer, p
 	}
 	r.Value = share(r.Correct)
 	r.StdErr = math.Sqrt(r.Value * (1 - r.Value) / float64(r.N))
-	r.Truncated = s.truncated
 	return r, nil
 }
 
@@ -141,9 +160,14 @@ func readLines(path string, limit int, k *kind) ([]*item, error) {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is not a regular file")
 	}
-	sc := bufio.NewScanner(f)
+	r := bufio.NewReader(f)
+	if head, _ := r.Peek(2); string(head) == "\x1f\x8b" { // an empty file is told below
+		return nil, tensor.Errorf(tensor.ErrInvalid, path, "", "is compressed with gzip: unpack it first")
+	}
+	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 64<<10), int(limits.EvalLine))
 	var items []*item
+	ids := map[string]int{}
 	for n := 1; sc.Scan(); n++ {
 		text := bytes.TrimPrefix(bytes.TrimSpace(sc.Bytes()), []byte("\ufeff"))
 		if len(text) == 0 {
@@ -153,6 +177,10 @@ func readLines(path string, limit int, k *kind) ([]*item, error) {
 		if err != nil {
 			return nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "%v", err)
 		}
+		if first := ids[it.id]; it.id != "" && first > 0 {
+			return nil, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "has the id %s of line %d", clip(it.id), first)
+		}
+		ids[it.id] = n
 		items = append(items, it)
 		if limit > 0 && len(items) == limit {
 			break
@@ -196,6 +224,7 @@ func parseLine(text []byte, k *kind) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
+	it.id = string(line["id"])
 	switch n := len(it.choices); {
 	case int64(n) > limits.EvalChoices:
 		return nil, fmt.Errorf("%d choices, the limit is %d", n, limits.EvalChoices)

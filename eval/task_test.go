@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/parelm/pare/internal/tiny"
+	"github.com/parelm/pare/internal/tiny/models"
+	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/tokenizer"
 )
 
@@ -89,6 +91,8 @@ func TestMalformed(t *testing.T) {
 		"E08 one choice":         {`{"question":"q","choices":["a"],"label":0}`, "two at least"},
 		"E08 65 choices":         {`{"question":"q","choices":["` + strings.Repeat(`a","`, 64) + `b"],"label":0}`, "65 choices, the limit is 64"},
 		"E08 empty choice":       {`{"question":"q","choices":["a",""],"label":0}`, "choice 1 is empty"},
+		"E11 duplicate ids":      {`{"id":"x","question":"q","choices":["a","b"],"label":1}` + "\n" + good + "\n" + `{"id":"x","question":"q","choices":["a","b"],"label":1}`, `line 3: has the id "x" of line 1`},
+		"E12 gzip":               {"\x1f\x8b\x08\x00" + strings.Repeat("\x00", 4<<20), "is compressed with gzip"},
 		"E09 NUL":                {"{\"question\":\"q\x00\"}", "plain UTF-8"},
 		"wrong type":             {`{"question":7,"choices":["a","b"],"label":0}`, `"question" is not a string`},
 		"answer not among them":  {`{"question":"q","choices":{"label":["A","B"],"text":["x","y"]},"answerKey":"C"}`, "none of"},
@@ -111,5 +115,44 @@ func TestMalformed(t *testing.T) {
 	}
 	if items, _, err := readTask(path, 0); err != nil || len(items) != 2 {
 		t.Errorf("E03 byte order mark, CRLF and no last newline: %d items, %v", len(items), err)
+	}
+}
+
+// TestLongPrompts is case E10: a prompt over the context loses its beginning, and is counted; a continuation over it is an
+// error. TestLongPrompts also asks a question with equal choices: either is right.
+func TestLongPrompts(t *testing.T) {
+	files, err := models.Files("llama", 1, nil) // context 128
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := taskDir(t, nil)
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := model.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	tok, err := m.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := load(t, m)
+	score := func(text string) (*TaskResult, error) {
+		return RunTask(t.Context(), e, tok, filepath.Join(taskDir(t, map[string]string{"t.jsonl": text}), "t.jsonl"), 0)
+	}
+	long := strings.Repeat("The old fox finds a long story. ", 60)
+	r, err := score(`{"question":"` + long + `","choices":["a","b"],"label":1}` + "\n" + `{"question":"q","choices":["c","c"],"label":1}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.N != 2 || r.Truncated != 1 || r.Equal != 1 || !r.Correct[1] {
+		t.Errorf("%+v", r)
+	}
+	if _, err := score(`{"question":"q","choices":["a","` + long + `"],"label":1}`); err == nil || !strings.Contains(err.Error(), "over the context of 128") {
+		t.Errorf("a choice over the context: %v", err)
 	}
 }

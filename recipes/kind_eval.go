@@ -178,6 +178,10 @@ func (s *evalStage) quality(ctx context.Context, j *Job, suite *measure.Suite) (
 			var r *measure.Row
 			if r, err = suite.Run(ctx, ref.Name, base, m); err == nil {
 				out.Models = append(out.Models, r.Model)
+				for _, p := range r.Pairs {
+					p.Name, p.Baseline = ref.Name, s.Models[0]
+					out.Pairs = append(out.Pairs, p)
+				}
 				out.Protocol = append(out.Protocol, r.Protocol...)
 				out.Warnings = append(out.Warnings, r.Warnings...)
 			}

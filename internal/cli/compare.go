@@ -82,11 +82,14 @@ func compare(ctx context.Context, e *env, c *cli.Context) error {
 		rep.Models = append(rep.Models, r.Model)
 		v.Rows = append(v.Rows, answer(r))
 		for _, p := range r.Pairs {
-			p.Name, p.Baseline = r.Name, rep.Baseline
-			v.Pairs = append(v.Pairs, p)
+			if p.Name = r.Name; p.Baseline == "" {
+				p.Baseline = rep.Baseline
+			}
+			rep.Pairs = append(rep.Pairs, p)
 		}
 	}
-	if v.Plot, err = writeComparison(t, rep, v.Pairs); err != nil {
+	v.Pairs = append(v.Pairs, rep.Pairs...)
+	if v.Plot, err = writeComparison(t, rep); err != nil {
 		return err
 	}
 	return e.print(v, func(w io.Writer) {
@@ -166,8 +169,14 @@ func compareReported(c *cli.Context, rep *report.Report) ([]*measure.Row, error)
 			if m.Perplexity != nil {
 				protocols[m.Perplexity.Protocol] = true
 			}
-			m.Name = runName(run, c.Args().Slice(), ref, m.Name)
 			r := &measure.Row{Model: m}
+			for _, p := range run.Pairs {
+				if p.Name == m.Name {
+					p.Baseline = runName(run, c.Args().Slice(), ref, p.Baseline)
+					r.Pairs = append(r.Pairs, p)
+				}
+			}
+			r.Name = runName(run, c.Args().Slice(), ref, m.Name)
 			if m.Perplexity != nil {
 				r.NLL = m.Perplexity.NLL * float64(m.Perplexity.Tokens)
 			}
@@ -210,17 +219,10 @@ func runName(run *report.Report, refs []string, ref, name string) string {
 }
 
 // writeComparison publishes the pages and returns the path of the plot.
-func writeComparison(t store.Target, rep *report.Report, pairs []report.Comparison) (string, error) {
+func writeComparison(t store.Target, rep *report.Report) (string, error) {
 	pages, err := rep.Pages()
 	if err != nil {
 		return "", err
-	}
-	if len(pairs) > 0 {
-		svg, png, err := report.ComparePlot("against "+rep.Baseline, pairs)
-		if err != nil {
-			return "", err
-		}
-		pages = append(pages, report.Page{Name: "compare.svg", Data: svg}, report.Page{Name: "compare.png", Data: png})
 	}
 	d, err := t.Dir()
 	if err != nil {

@@ -109,6 +109,9 @@ func (s *Suite) Run(ctx context.Context, name string, base, m *Subject) (*Row, e
 		if t.Truncated > 0 {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s on %s: %d prompts lost their beginning to fit the context", task.Name, name, t.Truncated))
 		}
+		if t.Equal > 0 {
+			r.Protocol = append(r.Protocol, fmt.Sprintf("%s: %d questions have equal choices, of which either counts.", task.Name, t.Equal))
+		}
 		m.correct[task.Name] = t.Correct
 		if base != nil {
 			r.Pairs = append(r.Pairs, paired(task.Name, t, base.correct[task.Name]))
@@ -154,25 +157,51 @@ func (s *Suite) text(ctx context.Context, base, m *Subject, r *Row) error {
 		half := 1.96 * c.Ratio.StdErr * c.Baseline.Value
 		d := p.Value - c.Baseline.Value
 		r.Pairs = append(r.Pairs, report.Comparison{Name: r.Name, Metric: "perplexity", Value: p.Value, Reference: c.Baseline.Value,
-			Difference: d, Low: d - half, High: d + half, N: p.Tokens, LessIsBetter: true})
+			Difference: d, Low: d - half, High: d + half, PValue: normalP(d, half/1.96), N: p.Tokens, LessIsBetter: true})
 	}
 	return nil
 }
 
-// paired compares answers to the same questions: the difference of accuracies, with the error of its mean.
+// paired compares answers to the same questions: the difference of accuracies with the error of its mean, and McNemar's
+// exact test on the questions that only one of the two got right.
 func paired(task string, t *eval.TaskResult, base []bool) report.Comparison {
 	n := float64(t.N)
-	var sum, square float64
+	var won, lost int
 	right := 0.0
 	for i, ok := range t.Correct {
-		d := b2f(ok) - b2f(base[i])
 		right += b2f(base[i])
-		sum += d
-		square += d * d
+		switch {
+		case ok && !base[i]:
+			won++
+		case !ok && base[i]:
+			lost++
+		}
 	}
-	mean := sum / n
-	half := 1.96 * math.Sqrt(max(0, square/n-mean*mean)/max(n-1, 1))
-	return report.Comparison{Metric: task + " " + t.Metric, Value: t.Value, Reference: right / n, Difference: mean, Low: mean - half, High: mean + half, N: t.N}
+	mean := float64(won-lost) / n
+	half := 1.96 * math.Sqrt(max(0, float64(won+lost)/n-mean*mean)/max(n-1, 1))
+	return report.Comparison{Metric: task + " " + t.Metric, Value: t.Value, Reference: right / n, Difference: mean, Low: mean - half, High: mean + half,
+		PValue: mcnemar(won, lost), N: t.N}
+}
+
+// mcnemar returns the two-sided p-value of a fair coin showing heads won times and tails lost times (McNemar 1947, exact).
+func mcnemar(won, lost int) float64 {
+	n := won + lost
+	var p float64
+	for k := 0; k <= min(won, lost); k++ {
+		all, _ := math.Lgamma(float64(n + 1))
+		a, _ := math.Lgamma(float64(k + 1))
+		b, _ := math.Lgamma(float64(n - k + 1))
+		p += math.Exp(all - a - b - float64(n)*math.Ln2)
+	}
+	return min(1, 2*p)
+}
+
+// normalP returns the two-sided p-value of a difference with a standard error.
+func normalP(d, stderr float64) float64 {
+	if d == 0 {
+		return 1
+	}
+	return math.Erfc(math.Abs(d) / stderr / math.Sqrt2) // 0 where there is no error
 }
 
 func b2f(b bool) float64 {

@@ -35,6 +35,8 @@ func (r *Report) HTML() ([]byte, error) {
 		Losses   []template.HTML
 		Columns  []column
 		Rows     [][]htmlCell
+		Pairs    htmlTable
+		PairPlot template.HTML
 		Stages   htmlTable
 		Tables   []htmlTable
 		Machine  string
@@ -46,6 +48,16 @@ func (r *Report) HTML() ([]byte, error) {
 			return nil, err
 		}
 		data.Plot = template.HTML(svg) // of our own making, with foreign text escaped
+	}
+	if len(r.Pairs) > 0 {
+		data.Pairs = asHTML(CompareTable(r.Pairs))
+	}
+	if d, ok := comparePlot("Against "+r.Baseline, r.Pairs); ok {
+		svg, err := d.svg()
+		if err != nil {
+			return nil, err
+		}
+		data.PairPlot = template.HTML(svg)
 	}
 	for _, stage := range r.curveStages() {
 		if d, ok := r.lossPlot(stage); ok {

@@ -176,6 +176,7 @@ type Comparison struct {
 	Difference   float64 `json:"difference"` // value - reference, of paired items
 	Low          float64 `json:"low"`        // 95 % interval of the difference
 	High         float64 `json:"high"`
+	PValue       float64 `json:"p_value"` // two-sided: how likely so large a difference is where there is none
 	N            int     `json:"n"`
 	LessIsBetter bool    `json:"less_is_better"`
 }

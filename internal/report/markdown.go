@@ -44,6 +44,11 @@ func (r *Report) Markdown() []byte {
 		w("## Gate\n\n")
 		t.markdown(w)
 	}
+	if len(r.Pairs) > 0 {
+		w("## Differences\n\nOn the same items as %s: paired windows of text, McNemar's test for tasks.\n\n", md(r.Baseline))
+		t := CompareTable(r.Pairs)
+		t.markdown(w)
+	}
 	for _, stage := range r.curveStages() {
 		if _, ok := r.lossPlot(stage); ok {
 			w("## Training of %s\n\n![training of %s](%s.svg)\n\n", md(stage), md(stage), lossName(stage))

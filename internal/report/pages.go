@@ -12,7 +12,8 @@ type Page struct {
 }
 
 // Pages renders everything: report.md, report.html and report.json, junit.xml where there is a gate, and the plots that
-// the facts allow, as SVG and PNG: plot, and loss-STAGE for every stage that trained.
+// the facts allow, as SVG and PNG: plot (quality against size), compare (differences with their intervals), and loss-STAGE for
+// every stage that trained.
 func (r *Report) Pages() ([]Page, error) {
 	var pages []Page
 	var errs []error
@@ -34,6 +35,9 @@ func (r *Report) Pages() ([]Page, error) {
 	if d, ok := r.sizePlot(); ok {
 		charts["plot"], names = d, append(names, "plot")
 	}
+	if d, ok := comparePlot("Against "+r.Baseline, r.Pairs); ok {
+		charts["compare"], names = d, append(names, "compare")
+	}
 	for _, stage := range r.curveStages() {
 		if d, ok := r.lossPlot(stage); ok {
 			charts[lossName(stage)], names = d, append(names, lossName(stage))
@@ -54,25 +58,20 @@ func (r *Report) JSON() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// ComparePlot renders differences between models as SVG and PNG; nil where no difference can be drawn.
-func ComparePlot(title string, rows []Comparison) (svg, png []byte, err error) {
-	d, ok := comparePlot(title, rows)
-	if !ok {
-		return nil, nil, nil
-	}
-	if svg, err = d.svg(); err != nil {
-		return nil, nil, err
-	}
-	png, err = d.png()
-	return svg, png, err
-}
-
 // CompareTable renders differences between models as a table.
 func CompareTable(rows []Comparison) Table {
-	t := Table{Columns: []string{"model", "metric", "value", "baseline", "difference", "95 % interval", "n", "verdict"}}
+	t := Table{Columns: []string{"model", "metric", "value", "baseline", "difference", "95 % interval", "p", "n", "verdict"}}
 	for _, c := range rows {
 		t.Rows = append(t.Rows, []string{c.Name, c.Metric, figure(c.Value, 4), figure(c.Reference, 4), signed(c.Difference, 3),
-			signed(c.Low, 3) + " to " + signed(c.High, 3), count(float64(c.N)), c.Verdict()})
+			signed(c.Low, 3) + " to " + signed(c.High, 3), chance(c.PValue), count(float64(c.N)), c.Verdict()})
 	}
 	return t
+}
+
+// chance formats a p-value.
+func chance(p float64) string {
+	if p < 0.001 {
+		return "< 0.001"
+	}
+	return figure(p, 2)
 }

@@ -16,31 +16,33 @@ const (
 
 // Facts is what one stage found out.
 type Facts struct {
-	Models   []Model  `json:"models,omitempty"`
-	Curves   []Curve  `json:"curves,omitempty"`
-	Tables   []Table  `json:"tables,omitempty"`
-	Protocol []string `json:"protocol,omitempty"` // how it was measured, a sentence each
-	Warnings []string `json:"warnings,omitempty"`
+	Models   []Model      `json:"models,omitempty"`
+	Pairs    []Comparison `json:"pairs,omitempty"` // models against the baseline, on the same items
+	Curves   []Curve      `json:"curves,omitempty"`
+	Tables   []Table      `json:"tables,omitempty"`
+	Protocol []string     `json:"protocol,omitempty"` // how it was measured, a sentence each
+	Warnings []string     `json:"warnings,omitempty"`
 }
 
 // Report is everything a run has to tell. The keys of its JSON are stable: new ones may come, none change meaning.
 type Report struct {
-	Format      int       `json:"format"` // 1
-	Title       string    `json:"title"`
-	Description string    `json:"description,omitempty"`
-	Generated   time.Time `json:"generated"`
-	Pare        string    `json:"pare"` // version
-	Machine     Machine   `json:"machine"`
-	Baseline    string    `json:"baseline,omitempty"` // the model that others are compared with
-	Models      []Model   `json:"models"`             // in the order of the recipe, the baseline first
-	Stages      []Stage   `json:"stages"`
-	Gate        *Gate     `json:"gate,omitempty"`
-	Protocol    []string  `json:"protocol,omitempty"`
-	Inputs      []Input   `json:"inputs,omitempty"`
-	Curves      []Curve   `json:"curves,omitempty"`
-	Tables      []Table   `json:"tables,omitempty"`
-	Warnings    []string  `json:"warnings,omitempty"`
-	Recipe      string    `json:"recipe,omitempty"` // resolved, YAML
+	Format      int          `json:"format"` // 1
+	Title       string       `json:"title"`
+	Description string       `json:"description,omitempty"`
+	Generated   time.Time    `json:"generated"`
+	Pare        string       `json:"pare"` // version
+	Machine     Machine      `json:"machine"`
+	Baseline    string       `json:"baseline,omitempty"` // the model that others are compared with
+	Models      []Model      `json:"models"`             // in the order of the recipe, the baseline first
+	Pairs       []Comparison `json:"pairs,omitempty"`
+	Stages      []Stage      `json:"stages"`
+	Gate        *Gate        `json:"gate,omitempty"`
+	Protocol    []string     `json:"protocol,omitempty"`
+	Inputs      []Input      `json:"inputs,omitempty"`
+	Curves      []Curve      `json:"curves,omitempty"`
+	Tables      []Table      `json:"tables,omitempty"`
+	Warnings    []string     `json:"warnings,omitempty"`
+	Recipe      string       `json:"recipe,omitempty"` // resolved, YAML
 }
 
 // Machine is where the speeds were measured.
@@ -213,6 +215,7 @@ func (r *Report) Add(f Facts) {
 			r.Models = append(r.Models, m)
 		}
 	}
+	r.Pairs = append(r.Pairs, f.Pairs...)
 	r.Curves = append(r.Curves, f.Curves...)
 	r.Tables = append(r.Tables, f.Tables...)
 	r.Protocol = appendNew(r.Protocol, f.Protocol)

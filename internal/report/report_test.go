@@ -53,7 +53,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(names, " "); got != "report.json report.md report.html junit.xml plot.svg plot.png loss-student.svg loss-student.png" {
+	if got := strings.Join(names, " "); got != "report.json report.md report.html junit.xml plot.svg plot.png compare.svg compare.png loss-student.svg loss-student.png" {
 		t.Error(got)
 	}
 }

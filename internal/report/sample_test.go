@@ -58,6 +58,6 @@ func sample() *Report {
 			held.Values = append(held.Values, 0.41+0.85*math.Exp(-x/65))
 		}
 	}
-	r.Curves = []Curve{train, held}
+	r.Curves, r.Pairs = []Curve{train, held}, comparisons()
 	return r
 }
