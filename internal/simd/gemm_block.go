@@ -14,11 +14,10 @@ import (
 // chain of multiply-adds in the order of k, whatever the shape of the tile, the slices and the threads.
 
 const (
-	panel     = 16   // columns of B that lie together
-	gemmSlice = 256  // steps of k in one go
-	gemmRows  = 96   // rows of a block of A: a multiple of all register tiles
-	gemmBigM  = 3072 // rows and columns packed at once: bounds the buffers
-	gemmBigN  = 4096
+	panel      = 16  // columns of B that lie together
+	gemmSlice  = 256 // steps of k in one go
+	gemmRows   = 96  // rows of a block of A: a multiple of all register tiles
+	gemmRegion = 512 // rows and columns of C that one thread takes at most: bounds the buffers
 
 	// gemmTaskWork is how many multiply-adds are worth a task of their own, some 20 us.
 	gemmTaskWork = 1 << 19
@@ -134,129 +133,129 @@ func buffer(n int) *[]float32 {
 	return p
 }
 
-// gemm is the blocked product of any size; pb is B where it is packed already.
+// gemm is the blocked product of any size; pb is B where it is packed already. C is cut into regions, each the work of one
+// thread, which packs for itself: what it packs stays in its own second cache, which costs less than to share the packing
+// and fetch the other half from another core's.
 func gemm(c []float32, ldc int, a, b operand, pb *PackedB, m, n, k int, accumulate, parallel bool) {
-	g := gemmJob{c: c, ldc: ldc, parallel: parallel && m*n*k > gemmTaskWork}
-	for j := 0; j < n; j += gemmBigN {
-		jn := min(gemmBigN, n-j)
-		for l := 0; l < k; l += gemmSlice {
-			kn := min(gemmSlice, k-l)
-			g.bTail = nil
-			bBuf := g.sliceB(b, pb, m, j, jn, l, kn)
-			for i := 0; i < m; i += gemmBigM {
-				in := min(gemmBigM, m-i)
-				aBuf := g.sliceA(a, n, i, in, l, kn)
-				g.multiply(i, in, j, jn, kn, accumulate || l > 0)
-				if aBuf != nil {
-					buffers.Put(aBuf)
-				}
-			}
-			if bBuf != nil {
-				buffers.Put(bBuf)
+	g := gemmJob{c, ldc, a, b, pb, n, k, accumulate}
+	rows, cols := (m+gemmRegion-1)/gemmRegion, (n+gemmRegion-1)/gemmRegion
+	if parallel && m*n*k > gemmTaskWork {
+		for rows*cols < 3*par.Threads() && m*n*k > 8*gemmTaskWork*rows*cols && (m > gemmRows*rows || n > 4*panel*cols) {
+			if m*cols > n*rows && m > gemmRows*rows || n <= 4*panel*cols {
+				rows++
+			} else {
+				cols++
 			}
 		}
 	}
+	unit, _ := tileRows()
+	high, wide := roundUp((m+rows-1)/rows, unit), roundUp((n+cols-1)/cols, 2*panel)
+	rows, cols = (m+high-1)/high, (n+wide-1)/wide
+	do := func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			i, j := t/cols*high, t%cols*wide
+			g.region(i, min(m, i+high), j, min(n, j+wide))
+		}
+	}
+	if rows*cols == 1 || !parallel {
+		do(0, rows*cols)
+		return
+	}
+	par.For(rows*cols, 1, do)
 }
 
-// gemmJob is one slice of a product.
+func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
+
+// gemmJob is one product.
 type gemmJob struct {
-	c        []float32
-	ldc      int
-	parallel bool
-	a        aView
-	b        bView
-	bTail    []float32 // the last panel, packed, where it is narrow and the others are not
+	c          []float32
+	ldc        int
+	a, b       operand
+	pb         *PackedB
+	n, k       int
+	accumulate bool
 }
 
-func (g *gemmJob) each(n, grain int, f func(lo, hi int)) {
-	if !g.parallel {
-		f(0, n)
-		return
-	}
-	par.For(n, grain, f)
+// slice is one slice of k with both operands ready.
+type slice struct {
+	steps int
+	a     aView
+	b     bView
+	bTail []float32 // the last panel, packed, where it is narrow and the others are not
 }
 
-// sliceB makes steps [l,l+kn) of columns [j,j+jn) ready: in place where few rows of A will read them.
-func (g *gemmJob) sliceB(b operand, pb *PackedB, m, j, jn, l, kn int) *[]float32 {
-	if pb != nil {
-		g.b = bView{pb.data[(j/panel*pb.k+l)*panel:], pb.k * panel, panel}
-		return nil
+// workspace is what a thread packs into.
+type workspace struct{ a, b []float32 }
+
+var workspaces = sync.Pool{New: func() any { return new(workspace) }}
+
+// region computes rows [i,iEnd) and columns [j,jEnd) of C.
+func (g *gemmJob) region(i, iEnd, j, jEnd int) {
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
+	if w.a == nil {
+		w.a = make([]float32, gemmRows*(gemmSlice+panel))
 	}
-	if !b.t && m <= 8 {
-		g.b = bView{b.v[b.at(l, j):], panel, b.ld}
-		if jn%panel == 0 {
-			return nil
+	if size := panels(jEnd-j) * panel * min(gemmSlice, g.k); len(w.b) < size && g.pb == nil {
+		w.b = make([]float32, size)
+	}
+	for l := 0; l < g.k; l += gemmSlice {
+		s := slice{steps: min(gemmSlice, g.k-l)}
+		g.readyB(&s, w.b, iEnd-i, j, jEnd, l)
+		for lo := i; lo < iEnd; lo += gemmRows {
+			hi := min(iEnd, lo+gemmRows)
+			g.readyA(&s, w.a, lo, hi, iEnd-i, jEnd-j, l)
+			s.block(g.c[lo*g.ldc+j:], g.ldc, 0, hi-lo, jEnd-j, 0, panels(jEnd-j), g.accumulate || l > 0)
 		}
-		buf := buffer(panel * kn)
-		packB(*buf, b, j+jn/panel*panel, j+jn, l, l+kn)
-		g.bTail = *buf
-		return buf
 	}
-	buf := buffer(panels(jn) * panel * kn)
-	g.each(panels(jn), 8, func(lo, hi int) {
-		packB((*buf)[lo*panel*kn:], b, j+lo*panel, min(j+jn, j+hi*panel), l, l+kn)
-	})
-	g.b = bView{*buf, panel * kn, panel}
-	return buf
 }
 
-// sliceA makes steps [l,l+kn) of rows [i,i+in) ready. Plain rows are copied closer together unless they lie close or are
+// readyB makes the slice's part of B from step l on ready: packed, or in place where few rows of A will read it.
+func (g *gemmJob) readyB(s *slice, buf []float32, rows, j, jEnd, l int) {
+	switch {
+	case g.pb != nil:
+		s.b = bView{g.pb.data[(j/panel*g.k+l)*panel:], g.k * panel, panel}
+	case !g.b.t && rows <= 8:
+		s.b = bView{g.b.v[g.b.at(l, j):], panel, g.b.ld}
+		if whole := (jEnd - j) / panel * panel; whole < jEnd-j {
+			packB(buf, g.b, j+whole, jEnd, l, l+s.steps)
+			s.bTail = buf
+		}
+	default:
+		packB(buf, g.b, j, jEnd, l, l+s.steps)
+		s.b = bView{buf, panel * s.steps, panel}
+	}
+}
+
+// readyA makes rows [lo,hi) of A from step l on ready. Plain rows are copied closer together unless they lie close or are
 // read by few columns; columns are copied into panels of a tile's rows.
-func (g *gemmJob) sliceA(a operand, n, i, in, l, kn int) *[]float32 {
-	rows, _ := tileRows()
-	if !a.t {
-		if in <= 2*rows || n <= 4*panel || a.ld <= gemmSlice+gemmSlice/4 {
-			g.a = aView{a.v[a.at(i, l):], a.ld, 1, rows * a.ld}
-			return nil
+func (g *gemmJob) readyA(s *slice, buf []float32, lo, hi, rows, cols, l int) {
+	unit, _ := tileRows()
+	switch {
+	case !g.a.t && (rows <= 2*unit || cols <= 4*panel || g.a.ld <= gemmSlice+gemmSlice/4):
+		s.a = aView{g.a.v[g.a.at(lo, l):], g.a.ld, 1, unit * g.a.ld}
+	case !g.a.t:
+		const step = gemmSlice + panel // not a power of two: rows must not fall on the same cache sets
+		for r := lo; r < hi; r++ {
+			copy(buf[(r-lo)*step:(r-lo)*step+s.steps], g.a.v[g.a.at(r, l):])
 		}
-		step := kn + panel // not a power of two: rows must not fall on the same cache sets
-		buf := buffer(in * step)
-		g.each(in, gemmRows, func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				copy((*buf)[r*step:r*step+kn], a.v[a.at(i+r, l):])
+		s.a = aView{buf, step, 1, unit * step}
+	case cols <= panel:
+		s.a = aView{g.a.v[g.a.at(lo, l):], 1, g.a.ld, unit}
+	default:
+		strip := unit*s.steps + panel // packA writes a vector too much
+		const turn = 32               // steps: whole lines of A are read while they are near
+		for d := 0; d < s.steps; d += turn {
+			for r := lo; r < hi; r += unit {
+				packA(buf[(r-lo)/unit*strip+d*unit:], unit, g.a, r, min(unit, hi-r), l+d, min(turn, s.steps-d))
 			}
-		})
-		g.a = aView{*buf, step, 1, rows * step}
-		return buf
-	}
-	if n <= panel {
-		g.a = aView{a.v[a.at(i, l):], 1, a.ld, rows}
-		return nil
-	}
-	strips, strip := (in+rows-1)/rows, rows*kn
-	buf := buffer(strips * (strip + panel)) // packA writes a vector too much
-	strip += panel
-	g.each(strips, gemmRows/rows, func(lo, hi int) {
-		for s := lo; s < hi; s++ {
-			packA((*buf)[s*strip:(s+1)*strip], rows, a, i+s*rows, min(rows, in-s*rows), l, kn)
 		}
-	})
-	g.a = aView{*buf, 1, rows, strip}
-	return buf
+		s.a = aView{buf, 1, unit, strip}
+	}
 }
 
-// multiply runs the tiles of a slice: tasks are blocks of rows by groups of panels.
-func (g *gemmJob) multiply(i, in, j, jn, kn int, load bool) {
-	rowTasks, np := (in+gemmRows-1)/gemmRows, panels(jn)
-	if !g.parallel {
-		for r := range rowTasks {
-			g.block(i, r*gemmRows, min(in, (r+1)*gemmRows), j, jn, 0, np, kn, load)
-		}
-		return
-	}
-	group := 16 // panels in a task: fewer where that leaves too few tasks to share
-	for group > 2 && rowTasks*((np+group-1)/group) < 32 {
-		group /= 2
-	}
-	colTasks := (np + group - 1) / group
-	par.For(rowTasks*colTasks, 1, func(t, _ int) {
-		r, p := t/colTasks, t%colTasks*group
-		g.block(i, r*gemmRows, min(in, (r+1)*gemmRows), j, jn, p, min(np, p+group), kn, load)
-	})
-}
-
-// block computes rows [lo,hi) of the slice's A, rows i+lo to i+hi of C, with panels [p,q), from column j+16p of C on.
-func (g *gemmJob) block(i, lo, hi, j, jn, p, q, kn int, load bool) {
+// block computes rows [lo,hi) of the slice's A with panels [p,q) of its jn columns: c begins with row 0 and column 0 of them.
+func (x *slice) block(c []float32, ldc, lo, hi, jn, p, q int, load bool) {
 	rows, wide := tileRows()
 	whole := q // panels that are
 	if whole*panel > jn {
@@ -265,9 +264,9 @@ func (g *gemmJob) block(i, lo, hi, j, jn, p, q, kn int, load bool) {
 	full := lo + (hi-lo)/rows*rows
 	for s := p; s < whole; s += wide {
 		w := min(wide, whole-s)
-		b := g.b.v[s*g.b.panelStep:]
+		b := x.b.v[s*x.b.panelStep:]
 		for r := lo; r < full; r += rows {
-			runTile(rows, w, g.c[(i+r)*g.ldc+j+s*panel:], g.ldc, g.a.v[r/rows*g.a.strip:], g.a.row, g.a.col, b, g.b.panelStep, g.b.step, kn, load)
+			runTile(rows, w, c[r*ldc+s*panel:], ldc, x.a.v[r/rows*x.a.strip:], x.a.row, x.a.col, b, x.b.panelStep, x.b.step, x.steps, load)
 		}
 	}
 	if rest := hi - full; rest > 0 { // few rows take more panels at a time
@@ -277,31 +276,31 @@ func (g *gemmJob) block(i, lo, hi, j, jn, p, q, kn int, load bool) {
 			for w > whole-s {
 				w = narrower(w)
 			}
-			runTile(rest, w, g.c[(i+full)*g.ldc+j+s*panel:], g.ldc, g.a.v[full/rows*g.a.strip:], g.a.row, g.a.col, g.b.v[s*g.b.panelStep:], g.b.panelStep, g.b.step, kn, load)
+			runTile(rest, w, c[full*ldc+s*panel:], ldc, x.a.v[full/rows*x.a.strip:], x.a.row, x.a.col, x.b.v[s*x.b.panelStep:], x.b.panelStep, x.b.step, x.steps, load)
 			s += w
 		}
 	}
 	if whole < q {
 		for r := lo; r < hi; r += rows {
-			g.edge(min(rows, hi-r), g.c[(i+r)*g.ldc+j+whole*panel:], jn-whole*panel, g.a.v[r/rows*g.a.strip:], whole, kn, load)
+			x.edge(min(rows, hi-r), c[r*ldc+whole*panel:], ldc, jn-whole*panel, x.a.v[r/rows*x.a.strip:], whole, load)
 		}
 	}
 }
 
 // edge computes a tile with fewer than 16 columns through a buffer.
-func (g *gemmJob) edge(rows int, c []float32, cols int, a []float32, p, kn int, load bool) {
+func (x *slice) edge(rows int, c []float32, ldc, cols int, a []float32, p int, load bool) {
 	var t [12 * panel]float32
 	if load {
 		for i := range rows {
-			copy(t[i*panel:i*panel+cols], c[i*g.ldc:])
+			copy(t[i*panel:i*panel+cols], c[i*ldc:])
 		}
 	}
-	b, step := g.bTail, panel
+	b, step := x.bTail, panel
 	if b == nil {
-		b, step = g.b.v[p*g.b.panelStep:], g.b.step
+		b, step = x.b.v[p*x.b.panelStep:], x.b.step
 	}
-	runTile(rows, 1, t[:], panel, a, g.a.row, g.a.col, b, 0, step, kn, load)
+	runTile(rows, 1, t[:], panel, a, x.a.row, x.a.col, b, 0, step, x.steps, load)
 	for i := range rows {
-		copy(c[i*g.ldc:i*g.ldc+cols], t[i*panel:])
+		copy(c[i*ldc:i*ldc+cols], t[i*panel:])
 	}
 }

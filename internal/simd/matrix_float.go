@@ -85,19 +85,19 @@ func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	}
 	for l := 0; l < m.cols; l += gemmSlice {
 		kn := min(gemmSlice, m.cols-l)
-		g := gemmJob{c: dst, ldc: ld, a: aView{x.x[l:], m.cols, 1, rows * m.cols}}
+		s := slice{steps: kn, a: aView{x.x[l:], m.cols, 1, rows * m.cols}}
 		for i := 0; i < n; i += wide {
 			p := min(wide, n-i)
 			if buf != nil {
 				for j := range p {
 					m.widen((*buf)[j*tileRows16*gemmSlice:], t+i+j, l, kn)
 				}
-				g.b = bView{*buf, tileRows16 * gemmSlice, tileRows16}
+				s.b = bView{*buf, tileRows16 * gemmSlice, tileRows16}
 			} else {
-				g.b = bView{m.values[(t*m.cols+l)*tileRows16:], tileRows16 * m.cols, tileRows16}
+				s.b = bView{m.values[(t*m.cols+l)*tileRows16:], tileRows16 * m.cols, tileRows16}
 			}
 			for r := 0; r < x.rows; r += gemmRows {
-				g.block(0, r, min(x.rows, r+gemmRows), i*tileRows16, p*tileRows16, 0, p, kn, add || l > 0)
+				s.block(dst[i*tileRows16:], ld, r, min(x.rows, r+gemmRows), p*tileRows16, 0, p, add || l > 0)
 			}
 		}
 	}

@@ -20,38 +20,59 @@ func crossEntropy() Loss {
 	}}
 }
 
-// benchModel is a Llama of 6.45M parameters, or one of 30M.
-func benchModel(tb testing.TB, large bool) *model.Model {
+// benchShape is a Llama whose steps are timed, and the batch of a step.
+type benchShape struct {
+	name                           string
+	hidden, layers, heads, kv, ffn int
+	vocab, rows, length            int
+}
+
+// benchShapes are what docs/training.md reports.
+var benchShapes = []benchShape{
+	{"6.45M", 256, 6, 4, 2, 688, 4096, 8, 256},
+	{"30M", 512, 8, 8, 4, 1376, 8192, 8, 256},
+	{"1M", 128, 4, 4, 2, 344, 2048, 8, 256},
+	{"3.5M", 192, 8, 6, 3, 512, 4096, 8, 256},
+	{"3.5M-512", 192, 8, 6, 3, 512, 4096, 8, 512},
+	{"10M", 320, 8, 5, 5, 864, 4096, 8, 256},
+	{"10M-512", 320, 8, 5, 5, 864, 4096, 4, 512},
+	{"30M-512", 512, 8, 8, 4, 1376, 8192, 4, 512},
+	{"100M", 768, 12, 12, 4, 2048, 16384, 4, 256},
+	{"100M-512", 768, 12, 12, 4, 2048, 16384, 2, 512},
+}
+
+func benchModel(tb testing.TB, s benchShape) *model.Model {
 	tb.Helper()
-	hidden, layers, heads, kv, ffn := 256, 6, 4, 2, 688
-	vocab := 4096
-	if large {
-		hidden, layers, heads, kv, ffn, vocab = 512, 8, 8, 4, 1376, 8192
-	}
 	c, err := model.ParseConfig("config.json", fmt.Appendf(nil, `{"architectures":["LlamaForCausalLM"], "model_type":"llama",
 		"hidden_size":%d, "num_hidden_layers":%d, "num_attention_heads":%d, "num_key_value_heads":%d, "intermediate_size":%d,
-		"vocab_size":%d, "max_position_embeddings":1024, "rms_norm_eps":1e-5, "tie_word_embeddings":false}`, hidden, layers, heads, kv, ffn, vocab))
+		"vocab_size":%d, "max_position_embeddings":2048, "rms_norm_eps":1e-5, "tie_word_embeddings":false}`,
+		s.hidden, s.layers, s.heads, s.kv, s.ffn, s.vocab))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return model.Random(c, 1)
 }
 
-// BenchmarkStep is one training step of a batch of 8 sequences of 256 tokens.
+func (s *benchShape) batch() *Batch {
+	r := rand.New(rand.NewPCG(1, 1))
+	x := &Batch{Rows: s.rows, Length: s.length}
+	for range x.Rows * x.Length {
+		x.IDs = append(x.IDs, int32(r.IntN(s.vocab)))
+		x.Labels = append(x.Labels, int32(r.IntN(s.vocab)))
+	}
+	return x
+}
+
+// BenchmarkStep is one training step of cross-entropy.
 func BenchmarkStep(b *testing.B) {
-	for _, large := range []bool{false, true} {
-		m := benchModel(b, large)
-		b.Run(fmt.Sprintf("%.1fM", float64(m.Graph.Parameters())/1e6), func(b *testing.B) {
+	for _, s := range benchShapes {
+		b.Run(s.name, func(b *testing.B) {
+			m := benchModel(b, s)
 			t, err := New(m, []Loss{crossEntropy()}, Settings{Optimizer: Optimizer{Rate: 1e-3, Decay: 0.1, Clip: 1}, Schedule: Schedule{Steps: 1000, Warmup: 10}})
 			if err != nil {
 				b.Fatal(err)
 			}
-			r := rand.New(rand.NewPCG(1, 1))
-			x := &Batch{Rows: 8, Length: 256}
-			for range x.Rows * x.Length {
-				x.IDs = append(x.IDs, int32(r.IntN(m.Config.Vocab)))
-				x.Labels = append(x.Labels, int32(r.IntN(m.Config.Vocab)))
-			}
+			x := s.batch()
 			step := func() {
 				if _, err := t.Step(context.Background(), []*Batch{x}); err != nil {
 					b.Fatal(err)
@@ -72,7 +93,8 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(tokens/best.Seconds(), "tok/s")
 			b.ReportMetric(cpu.Seconds(), "cpu-s")
 			b.ReportMetric(float64(flops)/best.Seconds()/1e9, "GFLOP/s")
-			b.ReportMetric(float64(t.steps[stepKey{8, 256, false, true}].exec.Memory())/1e6, "MB")
+			b.ReportMetric(float64(t.steps[stepKey{s.rows, s.length, false, true}].exec.Memory())/1e6, "MB")
+			b.ReportMetric(float64(m.Graph.Parameters())/1e6, "Mparams")
 			if testing.Verbose() {
 				profile(b, t, step)
 			}
@@ -84,7 +106,11 @@ func BenchmarkStep(b *testing.B) {
 func profile(b *testing.B, t *Trainer, step func()) {
 	took := map[string]time.Duration{}
 	flops := map[string]int{}
-	for _, p := range append([]*program{t.update, t.norm}, t.steps[stepKey{8, 256, false, true}]) {
+	programs := []*program{t.update, t.norm}
+	for _, p := range t.steps {
+		programs = append(programs, p)
+	}
+	for _, p := range programs {
 		e := p.exec
 		name := p.graph.Name()
 		e.Observe = func(kind string, d time.Duration, n int) { took[name+" "+kind] += d; flops[name+" "+kind] += n }
