@@ -172,6 +172,10 @@ func (s *slot) check(t *tensor.Tensor) error {
 	if !sameShape(want, t.Shape) {
 		return fmt.Errorf("has shape %v, the configuration makes it %v", t.Shape, want)
 	}
+	switch name := t.Codec.Name(); name {
+	case "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool":
+		return fmt.Errorf("is stored as %s: weights are floating-point numbers, or integers with scales in a layout that config.json declares", name)
+	}
 	return nil
 }
 

@@ -16,10 +16,18 @@ func (m *Model) Tokenizer() (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := t.VocabSize(); n > m.Config.Vocab {
-		return nil, tensor.Errorf(ErrInvalid, m.Path, "tokenizer", "has %d tokens, the embedding %d rows", n, m.Config.Vocab)
+	if err := fits(t, m.Path, m.Config); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// fits refuses a tokenizer whose ids have no row in the embedding.
+func fits(t *tokenizer.Tokenizer, path string, c *Config) error {
+	if n := t.VocabSize(); n > c.Vocab {
+		return tensor.Errorf(ErrInvalid, path, "tokenizer", "has %d tokens, the embedding %d rows", n, c.Vocab)
+	}
+	return nil
 }
 
 // tokenizer opens the tokenizer, once.
@@ -151,14 +159,10 @@ func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
 	if err != nil {
 		return err
 	}
-	x, ok := any(t).(interface {
-		GGUF() (*tokenizer.GGUF, error)
-	})
-	if !ok {
-		meta.Set(vocabPrefix+"model", "no_vocab")
-		return nil
+	if err := fits(t, s.dir, c); err != nil {
+		return err
 	}
-	g, err := x.GGUF()
+	g, err := t.GGUF()
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/model/tensor"
 )
 
 // streams are where a command line prints.
@@ -57,7 +58,12 @@ func action(work func(ctx context.Context, e *env, c *cli.Context) error) cli.Ac
 			defer e.bars.close()
 			ctx = progress.With(ctx, e.bars)
 		}
-		return work(ctx, e, c)
+		err := work(ctx, e, c)
+		var fe *tensor.FileError
+		if errors.As(err, &fe) && fe.File == "" && c.NArg() == 1 && strings.HasPrefix(c.Command.ArgsUsage, "MODEL") {
+			err = fmt.Errorf("%s: %w", c.Args().First(), err) // read long after the file was opened
+		}
+		return err
 	}
 }
 
