@@ -1,18 +1,21 @@
 package model
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/parelm/pare/model/safetensors"
 	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/model/torch"
 )
 
 // hfSlots lists the stored tensors of a Hugging Face checkpoint.
 func hfSlots(g *Graph, f *Family) []slot { return slots(g, f.HF) }
 
-// openHF opens a directory with config.json and safetensors.
+// openHF opens a directory with config.json and weights.
 func openHF(dir string) (*Model, error) {
 	file := filepath.Join(dir, "config.json")
 	data, err := os.ReadFile(file)
@@ -23,12 +26,13 @@ func openHF(dir string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := safetensors.OpenDir(dir)
+	files, err := openTensors(dir)
 	if err != nil {
 		return nil, err
 	}
 	side, err := sideFiles(dir)
 	if err != nil {
+		files.Close()
 		return nil, err
 	}
 	m := &Model{Config: c, Graph: Draw(c), Path: dir, Warnings: c.hf.warnings, side: side}
@@ -40,8 +44,33 @@ func openHF(dir string) (*Model, error) {
 	return m, nil
 }
 
+// tensorFiles are the open files that hold a checkpoint's tensors, of whatever container.
+type tensorFiles interface {
+	Tensor(name string) (*tensor.Tensor, bool)
+	Close() error
+}
+
+// openTensors opens the weights of a Hugging Face directory: safetensors, or else PyTorch archives.
+func openTensors(dir string) (tensorFiles, error) {
+	s, err := safetensors.OpenDir(dir)
+	if err == nil {
+		return s, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	t, err := torch.OpenDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, tensor.Errorf(ErrInvalid, dir, "", "holds config.json but no weights: neither model.safetensors nor pytorch_model.bin, nor an index of either")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
 // bindHF finds the weights among the tensors of a checkpoint, packed ones included.
-func (m *Model) bindHF(files *safetensors.File) error {
+func (m *Model) bindHF(files tensorFiles) error {
 	f := m.Config.Family
 	lookup := func(name string) (*tensor.Tensor, bool) {
 		if t, ok := files.Tensor(name); ok {

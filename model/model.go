@@ -60,17 +60,15 @@ func (m *Model) Close() error {
 	return first
 }
 
-// Open opens a checkpoint: a Hugging Face directory, a .gguf file, or an artifact directory that holds one of the two.
+// Open opens a checkpoint: a Hugging Face directory, a .gguf file, an artifact directory that holds one of the two, a
+// nanoGPT checkpoint (.pt, .pth) or a llama2.c file (.bin).
 func Open(path string) (*Model, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !st.IsDir() {
-		if strings.EqualFold(filepath.Ext(path), ".gguf") {
-			return openGGUF(path)
-		}
-		return nil, tensor.Errorf(ErrUnsupported, path, "", "is neither a directory with config.json nor a .gguf file")
+		return openFile(path)
 	}
 	if _, err := os.Stat(filepath.Join(path, "config.json")); err == nil {
 		return openHF(path)
@@ -79,6 +77,21 @@ func Open(path string) (*Model, error) {
 		return openGGUF(found[0])
 	}
 	return nil, tensor.Errorf(ErrInvalid, path, "", "holds no config.json and no single .gguf file")
+}
+
+// openFile opens a checkpoint that is one file.
+func openFile(path string) (*Model, error) {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".gguf":
+		return openGGUF(path)
+	case ".pt", ".pth":
+		return openNanoGPT(path)
+	case ".bin":
+		return openLlama2C(path)
+	case ".safetensors":
+		return nil, tensor.Errorf(ErrUnsupported, path, "", "holds weights alone; open the directory, in which config.json says what they are")
+	}
+	return nil, tensor.Errorf(ErrUnsupported, path, "", "is neither a directory with config.json nor a .gguf, .pt, .pth or llama2.c .bin file")
 }
 
 // assemble binds stored tensors to the weights of the graph. lookup finds a stored tensor by name.
