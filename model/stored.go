@@ -68,3 +68,18 @@ func (m *Model) EOS() []int32 {
 	}
 	return ids
 }
+
+// Dtype returns the format that config.json says the weights have: f32, f16 or bf16; f32 where it says nothing.
+func (c *Config) Dtype() string {
+	for _, key := range []string{"dtype", "torch_dtype"} {
+		var name string
+		if json.Unmarshal(c.hf.raw(key), &name) == nil {
+			for format, torch := range dtypes {
+				if torch == name {
+					return format
+				}
+			}
+		}
+	}
+	return "f32"
+}
