@@ -14,5 +14,6 @@
 //   - Dir, File: an output being made. Nothing is visible under its name before Commit.
 //   - Target: a single file or directory that a user named with -o.
 //   - Scratch: checkpoints of unfinished work, kept until the artifact they lead to is published.
+//   - Cache: downloads, in a layout shared with other programs; the one place for unfinished files.
 //   - Verify: the other side, rehashing what is there.
 package store
