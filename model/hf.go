@@ -81,17 +81,20 @@ func (m *Model) bindHF(files tensorFiles) error {
 		}
 		return nil, false
 	}
-	u, err := m.Config.hf.packing(lookup)
+	u, err := m.Config.hf.quantization(lookup)
 	if err != nil {
 		return err
 	}
 	var failed error
 	err = m.assemble(hfSlots(m.Graph, f), func(name string) (*tensor.Tensor, bool) {
-		t, ok := lookup(name)
-		if !ok && u != nil && failed == nil {
-			t, ok, failed = u.open(name)
+		if u != nil && failed == nil {
+			t, ok, err := u.open(name)
+			if ok || err != nil {
+				failed = err
+				return t, ok
+			}
 		}
-		return t, ok
+		return lookup(name)
 	})
 	if failed != nil {
 		return failed
