@@ -202,3 +202,14 @@ func (m *Model) Fused(gguf bool) [][]*Weight {
 	}
 	return out
 }
+
+// GGUFNames returns the name of the tensor that holds each weight in a GGUF file, as importance matrices list them.
+func (m *Model) GGUFNames() map[*Weight]string {
+	out := map[*Weight]string{}
+	for _, s := range ggufSlots(m.Graph, m.Config.Family) {
+		for _, w := range s.weights {
+			out[w] = s.name
+		}
+	}
+	return out
+}
