@@ -25,7 +25,9 @@ import (
 )
 
 func init() {
-	algorithms["gptq"] = func() Algorithm { return &GPTQ{ActOrder: "static", DampeningFrac: 0.01} }
+	algorithms["gptq"] = func() Algorithm {
+		return &GPTQ{ActOrder: "static", DampeningFrac: 0.01, Clip: true, Sweeps: 4}
+	}
 }
 
 // GPTQ is rounding with error feedback.
@@ -38,6 +40,11 @@ type GPTQ struct {
 	DampeningFrac float64 `yaml:"dampening_frac"`
 	// BlockSize is how many columns are worked at once; 0 means one group, or 128 where a group is a whole row.
 	BlockSize int `yaml:"block_size"`
+	// Clip searches the range of each group of an integer format instead of taking that of its weights. Formats of ggml
+	// always search.
+	Clip bool `yaml:"clip"`
+	// Sweeps is how often the codes are gone over once more at the end, each set to the best one given all others.
+	Sweeps int `yaml:"sweeps"`
 }
 
 // Needs asks for the Hessian.
@@ -52,14 +59,15 @@ func (a *GPTQ) Solve(ctx context.Context, p *Problem) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q == nil {
-		r, err := (&RTN{}).Solve(ctx, p)
-		if r != nil {
-			r.Note = note
-		}
-		return r, err
+	plain, err := (&RTN{Importance: true, Clip: a.Clip}).Solve(ctx, p)
+	if err != nil {
+		return nil, err
 	}
-	return p.finish(q.data, note), nil
+	if q == nil {
+		plain.Note = note
+		return plain, nil
+	}
+	return better(p.finish(q.data, note), plain, "rounding to nearest does better"), nil
 }
 
 // solution is the encoded rows and, for tests, the values in the order of columns they were rounded in.
@@ -109,8 +117,18 @@ func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error)
 			w.block = 128
 		}
 	}
-	if !g.own {
-		w.importance = p.importance()
+	if !g.own || a.Clip {
+		// What a rounding error costs once later columns have made up for it: e²/U_ii².
+		w.importance = make([]float32, p.Cols)
+		for i, c := range order {
+			if !dead[i] {
+				w.importance[c] = 1 / (u[i*p.Cols+i] * u[i*p.Cols+i])
+			}
+		}
+	}
+	if w.sweeps = a.Sweeps; w.sweeps > 0 {
+		p.hessian32()
+		w.damping = float32(damping(p.Inputs.Hessian, p.Cols, a.DampeningFrac))
 	}
 	forRows(p.Rows, p.Cols, func(lo, hi int) {
 		if ctx.Err() == nil {
@@ -130,6 +148,8 @@ type gptqWork struct {
 	group, block int
 	rb           int
 	importance   []float32
+	sweeps       int
+	damping      float32
 	out          solution
 }
 
@@ -182,6 +202,9 @@ func (w *gptqWork) rows(lo, hi int) {
 		if hi1 < n {
 			simd.Gemm(v[hi1:], n, errs, size, false, w.u[lo1*n+hi1:], n, false, rows, n-hi1, size, true)
 		}
+	}
+	if w.sweeps > 0 {
+		w.sweep(lo, cells)
 	}
 	for r := range cells {
 		at := w.out.data[(lo+r)*w.rb : (lo+r+1)*w.rb]

@@ -94,6 +94,8 @@ func (x *mix) format(m *model.Model, w *model.Weight) string {
 	switch {
 	case strings.HasSuffix(w.Name, ".router"):
 		return "" // small, and a wrong choice of experts costs more than its bytes
+	case w.Name == "positions":
+		return "" // likewise: a few rows that touch every token; no other program quantizes them
 	case x.linear:
 		if output || w.Role == model.RoleEmbed {
 			return ""

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sort"
-	"sync"
 
 	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/model/codec"
@@ -19,9 +18,8 @@ type Problem struct {
 	Codec codec.Codec
 	// Inputs is what calibration saw at the matrix's input; nil where there is none, as for embeddings.
 	Inputs *calib.Point
-
-	once sync.Once
-	h32  []float32 // Inputs.Hessian in float32
+	// Stacked says that the rows are those of several experts, one after the other.
+	Stacked bool
 }
 
 // Result is the answer.
@@ -30,6 +28,8 @@ type Result struct {
 	// Error is the relative squared error of the output on the calibration inputs, |(W-Q)X|²/|WX|²; of the weights
 	// themselves where there are no inputs.
 	Error float64
+	// Held is the same on inputs that were held out of calibration; 0 where there are none.
+	Held float64
 	// Note says what the algorithm had to do otherwise than asked; empty as a rule.
 	Note string
 }
@@ -65,22 +65,39 @@ func New(name string) (Algorithm, error) {
 
 // finish measures the error of encoded rows.
 func (p *Problem) finish(data []byte, note string) *Result {
+	r := &Result{Data: data, Note: note}
 	rb := len(data) / p.Rows
-	errs, sums := make([]float64, p.Rows), make([]float64, p.Rows)
-	forRows(p.Rows, p.Cols, func(lo, hi int) {
-		q := make([]float32, (hi-lo)*p.Cols)
-		for r := lo; r < hi; r++ {
-			p.Codec.Decode(q[(r-lo)*p.Cols:(r-lo+1)*p.Cols], data[r*rb:(r+1)*rb])
+	rows := sampled(p.Rows)
+	w := p.gather(rows)
+	d := make([]float32, len(w))
+	forRows(len(rows), p.Cols, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			q := d[i*p.Cols : (i+1)*p.Cols]
+			p.Codec.Decode(q, data[rows[i]*rb:(rows[i]+1)*rb])
+			for j, v := range w[i*p.Cols : (i+1)*p.Cols] {
+				q[j] = v - q[j]
+			}
 		}
-		p.energies(lo, hi, q, errs, sums)
 	})
-	var e, s float64
-	for r := range errs {
-		e += errs[r]
-		s += sums[r]
+	if sum := p.energy(w, len(rows)); sum > 0 {
+		r.Error = p.energy(d, len(rows)) / sum
 	}
-	if s == 0 {
-		s = 1
+	if p.Inputs != nil && len(p.Inputs.Held) > 0 {
+		if sum := p.heldEnergy(w, len(rows)); sum > 0 {
+			r.Held = p.heldEnergy(d, len(rows)) / sum
+		}
 	}
-	return &Result{Data: data, Error: e / s, Note: note}
+	return r
+}
+
+// better returns the result of two with the smaller error, the first of equals.
+func better(a, b *Result, note string) *Result {
+	if b.Error < a.Error {
+		if a.Note != "" {
+			note = a.Note + "; " + note
+		}
+		b.Note = note
+		return b
+	}
+	return a
 }

@@ -2,7 +2,9 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/progress"
@@ -13,10 +15,15 @@ import (
 
 // TensorReport says what became of one matrix.
 type TensorReport struct {
-	Name   string  `json:"name"`
-	Format string  `json:"format"`
-	Error  float64 `json:"error"` // relative squared output error on the calibration text; of the weights where there is none
-	Note   string  `json:"note,omitempty"`
+	Name   string `json:"name"`
+	Format string `json:"format"`
+	// Error is the relative squared output error on the calibration text; of the weights where there is none.
+	Error float64 `json:"error"`
+	// Held is the same on samples that calibration did not use; 0 where there are none.
+	Held float64 `json:"held_out_error,omitempty"`
+	// Hits is how many calibration tokens each expert got.
+	Hits []int64 `json:"expert_hits,omitempty"`
+	Note string  `json:"note,omitempty"`
 }
 
 // Report says what quantization did.
@@ -24,17 +31,49 @@ type Report struct {
 	Bytes         int64          `json:"bytes"` // of all weights
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []TensorReport `json:"tensors"`
+	Resumed       int            `json:"resumed,omitempty"` // matrices taken over from a run that was cut short
+
+	open []io.Closer
 }
 
-// Run quantizes m. samples is calibration text as token ids, needed by algorithms that ask for statistics. The returned
-// model holds the quantized matrices in memory and reads the rest from m, which must stay open.
-func Run(ctx context.Context, m *model.Model, samples [][]int32, s Settings, a Algorithm) (*model.Model, *Report, error) {
+// Close closes the files of the journal, which the quantized model reads.
+func (r *Report) Close() error {
+	var all error
+	for _, f := range r.open {
+		all = errors.Join(all, f.Close())
+	}
+	r.open = nil
+	return all
+}
+
+// Options is what Run needs besides settings; the zero value will do for algorithms without calibration.
+type Options struct {
+	// Samples is calibration text as token ids, for algorithms that ask for statistics.
+	Samples [][]int32
+	// Imatrix stands in for Samples where an algorithm needs mean squares alone.
+	Imatrix *calib.Imatrix
+	// Journal keeps finished matrices, so that a run that is cut short goes on where it was, and none stays in memory; nil
+	// keeps them in memory.
+	Journal Journal
+}
+
+// holdOut keeps one in so many samples out of calibration, to measure errors with.
+const holdOut = 16
+
+// Run quantizes m. The returned model holds the quantized matrices in memory or in the journal, and reads the rest from
+// m, which must stay open.
+func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options) (*model.Model, *Report, error) {
 	choices, err := Plan(m, s)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &work{m: m, a: a, tensors: map[*model.Weight]*tensor.Tensor{}, reports: map[*model.Weight]TensorReport{}}
-	w.todo = map[*model.Weight]codec.Codec{}
+	return Apply(ctx, m, choices, a, o)
+}
+
+// Apply is Run with a plan that is already made.
+func Apply(ctx context.Context, m *model.Model, choices []Choice, a Algorithm, o Options) (*model.Model, *Report, error) {
+	w := &work{m: m, a: a, o: o, reports: map[*model.Weight]TensorReport{}, todo: map[*model.Weight]codec.Codec{}}
+	w.tensors = map[*model.Weight]*tensor.Tensor{}
 	for _, c := range choices {
 		if c.Codec == nil {
 			continue
@@ -46,25 +85,27 @@ func Run(ctx context.Context, m *model.Model, samples [][]int32, s Settings, a A
 		w.todo[c.Weight] = c.Codec
 	}
 	if needs := a.Needs(); needs != nil {
-		if len(samples) == 0 {
-			return nil, nil, fmt.Errorf("this algorithm needs calibration text")
-		}
-		if err := calib.Walk(ctx, m, samples, *needs, w.layer); err != nil {
+		if err := w.calibrated(ctx, *needs); err != nil {
 			return nil, nil, err
 		}
 	}
-	task := progress.Start(ctx, "quantize", "tensors", int64(len(w.todo)))
+	task := progress.Start(ctx, "quantize", "tensors", int64(len(w.todo)-len(w.reports)))
 	defer task.Done()
-	for _, c := range choices { // what calibration did not reach: all of it without, embedding and head with
-		if c.Codec != nil && w.tensors[c.Weight] == nil {
-			if err := w.solve(ctx, c.Weight, nil); err != nil {
+	names := m.GGUFNames()
+	for _, c := range choices { // what calibration did not reach
+		if _, done := w.reports[c.Weight]; c.Codec != nil && !done {
+			p, err := o.Imatrix.Point(names[c.Weight], m.Tensor(c.Weight).Cols())
+			if err == nil {
+				err = w.solve(ctx, c.Weight, nil, p)
+			}
+			if err != nil {
 				return nil, nil, err
 			}
 			task.Add(1)
 		}
 	}
 	out := m.With(w.tensors)
-	r := &Report{Bytes: out.Bytes()}
+	r := &Report{Bytes: out.Bytes(), Resumed: w.resumed, open: w.open}
 	r.BitsPerWeight = 8 * float64(r.Bytes) / float64(out.Graph.Parameters())
 	for _, c := range choices {
 		if t, ok := w.reports[c.Weight]; ok {
@@ -74,60 +115,24 @@ func Run(ctx context.Context, m *model.Model, samples [][]int32, s Settings, a A
 	return out, r, nil
 }
 
-type work struct {
-	m       *model.Model
-	a       Algorithm
-	todo    map[*model.Weight]codec.Codec
-	tensors map[*model.Weight]*tensor.Tensor
-	reports map[*model.Weight]TensorReport
+// NeedsText reports whether an algorithm needs calibration text, given importances or nil.
+func NeedsText(a Algorithm, x *calib.Imatrix) bool {
+	needs := a.Needs()
+	_, folds := a.(Folder)
+	return needs != nil && (x == nil || needs.Hessian || folds)
 }
 
-// layer quantizes the matrices of one layer.
-func (w *work) layer(ctx context.Context, l *calib.Layer) (*model.Model, error) {
-	for _, g := range w.m.Graph.Groups() {
-		for _, n := range g.Linears {
-			if n.Layer != l.Index {
-				continue
-			}
-			p := l.Points[g.Input]
-			for i, wt := range n.Weights {
-				if wt == nil || wt.Role != model.RoleMatrix || w.todo[wt] == nil {
-					continue
-				}
-				if n.Op == model.OpExperts && i == 2 {
-					p = nil // the inputs of an expert's down projection are not seen from outside
-				}
-				if err := w.solve(ctx, wt, p); err != nil {
-					return nil, err
-				}
-			}
+// calibrated quantizes what calibration reaches.
+func (w *work) calibrated(ctx context.Context, needs calib.Needs) error {
+	if !NeedsText(w.a, w.o.Imatrix) {
+		return nil
+	}
+	if len(w.o.Samples) == 0 {
+		if w.o.Imatrix != nil {
+			return fmt.Errorf("this algorithm needs calibration text: an importance matrix does not say how inputs go together")
 		}
+		return fmt.Errorf("this algorithm needs calibration text")
 	}
-	return w.m.With(w.tensors), nil
-}
-
-// solve quantizes one weight.
-func (w *work) solve(ctx context.Context, wt *model.Weight, inputs *calib.Point) error {
-	t := w.m.Tensor(wt)
-	v, err := t.Float32()
-	if err != nil {
-		return err
-	}
-	for i, x := range v {
-		if x-x != 0 {
-			return tensor.Errorf(model.ErrInvalid, w.m.Path, fmt.Sprintf("tensor %q", wt.Name), "value %d is %v: weights must be finite", i, x)
-		}
-	}
-	p := &Problem{Name: wt.Name, W: v, Rows: t.Rows(), Cols: t.Cols(), Codec: w.todo[wt], Inputs: inputs}
-	a := w.a
-	if n, _ := p.Codec.Block(); inputs == nil || n == 1 {
-		a = &RTN{}
-	}
-	r, err := a.Solve(ctx, p)
-	if err != nil {
-		return fmt.Errorf("quantize %s: %w", wt.Name, err)
-	}
-	w.tensors[wt] = tensor.FromBytes(wt.Name, p.Codec, wt.Shape(), r.Data)
-	w.reports[wt] = TensorReport{Name: wt.Name, Format: p.Codec.Name(), Error: r.Error, Note: r.Note}
-	return nil
+	needs.Outside, needs.Lean, needs.HoldOut = true, true, holdOut
+	return calib.Walk(ctx, w.m, w.o.Samples, needs, w.visit)
 }

@@ -30,7 +30,7 @@ func quantize(t *testing.T, m *model.Model, s Settings) (*model.Model, *Report) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, r, err := Run(context.Background(), m, samples, s, a)
+	q, r, err := Run(context.Background(), m, s, a, Options{Samples: samples})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,9 @@ func TestNeverWorse(t *testing.T) {
 			rtn, _ := quantize(t, m, Settings{Format: format, Algorithm: "rtn", AllowFallback: true})
 			base := divergence(t, m, rtn)
 			for _, algorithm := range Algorithms() {
+				if algorithm == "smoothquant" {
+					continue // makes weights harder to round so that activations are easier; these formats keep activations
+				}
 				q, _ := quantize(t, m, Settings{Format: format, Algorithm: algorithm, AllowFallback: true})
 				kl := divergence(t, m, q)
 				t.Logf("%s %s %s: %.4g, rounding to nearest %.4g", name, format, algorithm, kl, base)

@@ -13,53 +13,72 @@ func forRows(rows, cols int, f func(lo, hi int)) {
 	par.For(rows, max(1, taskValues/max(cols, 1)), f)
 }
 
-// energies sets errs[r] and sums[r] to the output energies of rows [lo,hi): of W-Q and of W, with q the decoded rows. With
-// statistics the measure is w H wᵀ, or the diagonal of H where only that is known.
-func (p *Problem) energies(lo, hi int, q []float32, errs, sums []float64) {
-	n := p.Cols
-	w := p.W[lo*n : hi*n]
-	diff := make([]float32, len(q))
-	for i := range q {
-		diff[i] = w[i] - q[i]
+// measuredRows is on how many rows errors are measured; of longer matrices evenly spread ones stand for all.
+const measuredRows = 1024
+
+// sampled returns the rows that errors are measured on.
+func sampled(rows int) []int {
+	step := (rows + measuredRows - 1) / measuredRows
+	var out []int
+	for r := 0; r < rows; r += step {
+		out = append(out, r)
 	}
-	if p.Inputs == nil || p.Inputs.Hessian == nil {
-		for r := range hi - lo {
-			for j := range n {
-				weight := 1.0
-				if p.Inputs != nil {
-					weight = p.Inputs.SumSq[j]
-				}
-				d, v := float64(diff[r*n+j]), float64(w[r*n+j])
-				errs[lo+r] += weight * d * d
-				sums[lo+r] += weight * v * v
-			}
-		}
-		return
-	}
-	h := p.hessian32()
-	t := make([]float32, len(q))
-	for _, m := range []struct {
-		v   []float32
-		out []float64
-	}{{diff, errs}, {w, sums}} {
-		simd.Gemm(t, n, m.v, n, false, h, n, false, hi-lo, n, n, false)
-		for r := range hi - lo {
-			var s float64
-			for j := range n {
-				s += float64(t[r*n+j]) * float64(m.v[r*n+j])
-			}
-			m.out[lo+r] = max(s, 0)
-		}
-	}
+	return out
 }
 
-// hessian32 returns the Hessian in float32, made once.
-func (p *Problem) hessian32() []float32 {
-	p.once.Do(func() {
-		p.h32 = make([]float32, len(p.Inputs.Hessian))
-		for i, v := range p.Inputs.Hessian {
-			p.h32[i] = float32(v)
+// gather copies rows of W.
+func (p *Problem) gather(rows []int) []float32 {
+	w := make([]float32, 0, len(rows)*p.Cols)
+	for _, r := range rows {
+		w = append(w, p.W[r*p.Cols:(r+1)*p.Cols]...)
+	}
+	return w
+}
+
+// energy returns the output energy of a matrix of that many rows on the inputs: tr(V H Vᵀ), or with the diagonal of H alone
+// where no more is known, or that of the values themselves.
+func (p *Problem) energy(v []float32, rows int) float64 {
+	n := p.Cols
+	sums := make([]float64, rows)
+	forRows(rows, n, func(lo, hi int) {
+		if p.Inputs == nil || p.Inputs.Hessian == nil {
+			for r := lo; r < hi; r++ {
+				for j, x := range v[r*n : (r+1)*n] {
+					weight := 1.0
+					if p.Inputs != nil {
+						weight = p.Inputs.SumSq[j]
+					}
+					sums[r] += weight * float64(x) * float64(x)
+				}
+			}
+			return
+		}
+		t := make([]float32, (hi-lo)*n)
+		simd.Gemm(t, n, v[lo*n:hi*n], n, false, p.hessian32(), n, false, hi-lo, n, n, false)
+		for r := lo; r < hi; r++ {
+			for j, x := range v[r*n : (r+1)*n] {
+				sums[r] += float64(t[(r-lo)*n+j]) * float64(x)
+			}
 		}
 	})
-	return p.h32
+	var sum float64
+	for _, s := range sums {
+		sum += max(s, 0)
+	}
+	return sum
 }
+
+// heldEnergy is energy on the rows that were held out of calibration.
+func (p *Problem) heldEnergy(v []float32, rows int) float64 {
+	held := len(p.Inputs.Held) / p.Cols
+	y := make([]float32, rows*held)
+	simd.Gemm(y, held, v, p.Cols, false, p.Inputs.Held, p.Cols, true, rows, held, p.Cols, false)
+	var sum float64
+	for _, x := range y {
+		sum += float64(x) * float64(x)
+	}
+	return sum
+}
+
+// hessian32 returns the Hessian in float32, made once a point.
+func (p *Problem) hessian32() []float32 { return p.Inputs.Hessian32() }

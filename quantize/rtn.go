@@ -2,7 +2,8 @@ package quantize
 
 // Round to nearest: each block by itself, as the format's encoder does it. The encoders of ggml's formats search scales
 // that minimise the squared error; with Importance they weigh it by the mean square of the inputs, which is what an
-// importance matrix does.
+// importance matrix does, byte for byte as llama.cpp. Integer formats take the range of each group, or with Clip the
+// share of it that loses least: fewer large values are met exactly and all others more closely.
 
 import (
 	"context"
@@ -17,6 +18,8 @@ func init() { algorithms["rtn"] = func() Algorithm { return &RTN{} } }
 type RTN struct {
 	// Importance weighs errors by the mean square of each input channel on the calibration text.
 	Importance bool `yaml:"importance"`
+	// Clip searches the range of each group of an integer format.
+	Clip bool `yaml:"clip"`
 }
 
 // Needs asks for the mean squares that calibration always gathers, if at all.
@@ -33,9 +36,25 @@ func (a *RTN) Solve(ctx context.Context, p *Problem) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var importance []float32
-	if a.Importance && p.Inputs != nil {
-		importance = p.importance()
+	experts := p.experts()
+	importances := make([][]float32, experts)
+	for e := range importances {
+		if a.Importance && p.Inputs != nil {
+			importances[e] = p.Inputs.ExpertImportance(e)
+		}
+	}
+	encode := p.Codec.Encode
+	if _, own := codec.GroupOf(p.Codec); own && a.Clip {
+		g, err := gridOf(p.Codec)
+		if err != nil {
+			return nil, err
+		}
+		for e := range importances {
+			if importances[e] == nil {
+				importances[e] = ones(p.Cols)
+			}
+		}
+		encode = g.encode
 	}
 	data := make([]byte, p.Rows*rb)
 	forRows(p.Rows, p.Cols, func(lo, hi int) {
@@ -43,7 +62,7 @@ func (a *RTN) Solve(ctx context.Context, p *Problem) (*Result, error) {
 			return
 		}
 		for r := lo; r < hi; r++ {
-			p.Codec.Encode(data[r*rb:(r+1)*rb], p.W[r*p.Cols:(r+1)*p.Cols], importance)
+			encode(data[r*rb:(r+1)*rb], p.W[r*p.Cols:(r+1)*p.Cols], importances[r*experts/p.Rows])
 		}
 	})
 	if err := ctx.Err(); err != nil {
@@ -52,11 +71,35 @@ func (a *RTN) Solve(ctx context.Context, p *Problem) (*Result, error) {
 	return p.finish(data, ""), nil
 }
 
-// importance returns the mean square of each input channel.
-func (p *Problem) importance() []float32 {
-	v := make([]float32, p.Cols)
-	for j, s := range p.Inputs.SumSq {
-		v[j] = float32(s / float64(max(p.Inputs.Rows, 1)))
+// experts returns how many stacked matrices have inputs of their own.
+func (p *Problem) experts() int {
+	if p.Inputs != nil && len(p.Inputs.ExpertSumSq) > 0 && p.Rows%len(p.Inputs.ExpertSumSq) == 0 && p.Stacked {
+		return len(p.Inputs.ExpertSumSq)
+	}
+	return 1
+}
+
+func ones(n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = 1
 	}
 	return v
+}
+
+// encode rounds a row whose parameters are searched by the importances.
+func (g *grid) encode(dst []byte, src, importance []float32) {
+	n := g.values
+	if n == 0 {
+		n = len(src)
+	}
+	size := len(dst) / (len(src) / n)
+	for k := range len(src) / n {
+		x := src[k*n : (k+1)*n]
+		c := g.fit(x, importance[k*n:(k+1)*n])
+		for i, v := range x {
+			c.round(i, v)
+		}
+		c.put(dst[k*size : (k+1)*size])
+	}
 }

@@ -36,7 +36,7 @@ func TestStories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	samples := corpus.Samples(ids, tok, 32, 512, 1)
+	samples := corpus.Samples(ids, tok, 64, 128, 1)
 	ppl := map[string]float64{}
 	for name, a := range map[string]Algorithm{"rtn": &RTN{}, "gptq": &GPTQ{DampeningFrac: 0.01}, "static": &GPTQ{DampeningFrac: 0.01, ActOrder: "static"}} {
 		work := m

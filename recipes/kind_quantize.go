@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model"
@@ -23,6 +24,8 @@ func init() {
 type quantizeStage struct {
 	quantize.Settings
 	Calibration
+	// Imatrix is a file of importances in either of llama.cpp's formats. It takes the place of calibration text for rtn.
+	Imatrix   string `yaml:"imatrix" path:"file"`
 	algorithm quantize.Algorithm
 }
 
@@ -128,22 +131,50 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	defer m.Close()
-	var samples [][]int32
-	if s.algorithm.Needs() != nil {
-		if samples, err = s.samples(ctx, m, j.Seed); err != nil {
+	var o quantize.Options
+	if s.Imatrix != "" {
+		if o.Imatrix, err = calib.OpenImatrix(s.Imatrix); err != nil {
 			return err
 		}
 	}
-	small, r, err := quantize.Run(ctx, m, samples, s.Settings, s.algorithm)
+	if quantize.NeedsText(s.algorithm, o.Imatrix) {
+		if o.Samples, err = s.samples(ctx, m, j.Seed); err != nil {
+			return err
+		}
+	}
+	if m.Bytes() >= quantize.JournalBytes {
+		c, err := j.Checkpoints()
+		if err != nil {
+			return err
+		}
+		o.Journal = journal{c}
+	}
+	small, r, err := quantize.Run(ctx, m, s.Settings, s.algorithm, o)
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	if err := j.save(ctx, small, !quantize.Packed(s.Format), s.Format); err != nil {
 		return err
 	}
-	t := report.Table{Title: j.Name + ": formats and errors", Columns: []string{"matrix", "format", "relative output error", "note"}}
+	t := report.Table{Title: j.Name + ": formats and errors", Columns: []string{"matrix", "format", "relative output error", "held out", "note"}}
 	for _, x := range r.Tensors {
-		t.Rows = append(t.Rows, []string{x.Name, quantize.DisplayName(x.Format), fmt.Sprintf("%.3g", x.Error), x.Note})
+		held := ""
+		if x.Held > 0 {
+			held = fmt.Sprintf("%.3g", x.Held)
+		}
+		t.Rows = append(t.Rows, []string{x.Name, quantize.DisplayName(x.Format), fmt.Sprintf("%.3g", x.Error), held, x.Note})
 	}
 	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: []report.Table{t}})
+}
+
+// journal is the stage's checkpoints as a quantize.Journal.
+type journal struct{ *Checkpoints }
+
+func (j journal) Open(name string) (quantize.JournalFile, error) {
+	f, err := j.Checkpoints.Open(name)
+	if f == nil || err != nil {
+		return nil, err // not a JournalFile that holds nil
+	}
+	return f, nil
 }

@@ -3,24 +3,31 @@
 //
 // Only one layer's weights are in memory, and the residual streams of all samples. The caller may exchange a layer's
 // weights once it has seen the statistics; the samples then go on through the new ones, so that later layers are
-// calibrated on what they will really get.
+// calibrated on what they will really get. Mean squares of each channel can be kept in a file, merged and used again: the
+// importance matrices of llama.cpp, in both of its formats.
 package calib
 
 import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/parelm/pare/internal/par"
-	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
-	"github.com/parelm/pare/runtime"
 )
 
 // Needs says what to gather at each calibration point.
 type Needs struct {
 	Hessian bool // sum of x xᵀ, Width x Width float64 a point: quadratic in the width
+	// Outside also visits what lies outside of the layers: Index -1, without points, before embeddings are looked up, and
+	// Index Layers at the head.
+	Outside bool
+	// Lean leaves Layer.In and Layer.Out nil, which saves two sets of residual streams.
+	Lean bool
+	// HoldOut keeps every n-th sample out of the statistics; some of its rows are kept in Point.Held. 0 keeps none out.
+	HoldOut int
 }
 
 // Point is what was seen at one input of linear layers. Sums run over all tokens of all samples.
@@ -32,6 +39,14 @@ type Point struct {
 	MaxAbs []float32
 	// Hessian is X Xᵀ, [Width, Width], without GPTQ's factor 2; nil unless asked for.
 	Hessian []float64
+	h32     []float32
+	once    sync.Once
+	// Held is rows of samples that were held out, [rows, Width].
+	Held []float32
+	// Hits is how many tokens each expert that reads this point got, and ExpertSumSq the squares of those; nil where none
+	// does.
+	Hits        []int64
+	ExpertSumSq [][]float64
 }
 
 // Layer is the statistics of one layer by the node that is read.
@@ -45,93 +60,29 @@ type Layer struct {
 // Visit sees a layer's statistics and may return a model of the same graph with new tensors for it; nil keeps the old.
 type Visit func(ctx context.Context, l *Layer) (*model.Model, error)
 
-// Walk takes the samples through the model.
-func Walk(ctx context.Context, m *model.Model, samples [][]int32, needs Needs, visit Visit) error {
-	if len(samples) == 0 {
-		return fmt.Errorf("no calibration samples")
+// heldRows is how many rows of held-out samples a point keeps.
+const heldRows = 256
+
+// hold keeps rows of a held-out sample, evenly spread over it.
+func (p *Point) hold(x []float32, rows int) {
+	w := p.Width
+	step := max(1, rows/16)
+	for r := 0; r < rows && len(p.Held) < heldRows*w; r += step {
+		p.Held = append(p.Held, x[r*w:(r+1)*w]...)
 	}
-	longest := 0
-	for _, s := range samples {
-		longest = max(longest, len(s))
-	}
-	e, err := runtime.Load(ctx, m, runtime.Options{Lazy: true, Batch: longest})
-	if err != nil {
-		return err
-	}
-	layers := len(m.Config.Layers)
-	task := progress.Start(ctx, "calibrate", "layers", int64(layers))
-	defer task.Done()
-	if err := e.LoadLayer(ctx, -1); err != nil {
-		return err
-	}
-	streams := make([][]float32, len(samples))
-	for i, ids := range samples {
-		if streams[i], err = e.Embed(ctx, ids); err != nil {
-			return err
-		}
-	}
-	e.UnloadLayer(-1)
-	for i := range layers {
-		if streams, err = walkLayer(ctx, e, i, streams, needs, visit); err != nil {
-			return err
-		}
-		task.Add(1)
-	}
-	return nil
 }
 
-// walkLayer runs one layer with taps, shows the statistics, and returns the streams behind it.
-func walkLayer(ctx context.Context, e *runtime.Engine, i int, in [][]float32, needs Needs, visit Visit) ([][]float32, error) {
-	if err := e.LoadLayer(ctx, i); err != nil {
-		return nil, err
+// newPoint returns a point without rows.
+func newPoint(w int, needs Needs) *Point {
+	p := &Point{Width: w, SumSq: make([]float64, w), SumAbs: make([]float64, w), MaxAbs: make([]float32, w)}
+	if needs.Hessian {
+		p.Hessian = make([]float64, w*w)
 	}
-	defer e.UnloadLayer(i)
-	l := &Layer{Index: i, Points: map[*model.Node]*Point{}, In: in}
-	e.SetTap(func(n *model.Node, x []float32, rows int) { l.add(n, x, rows, needs) })
-	defer e.SetTap(nil)
-	forward := func() ([][]float32, error) {
-		out := make([][]float32, len(in))
-		for s := range in {
-			out[s] = append([]float32(nil), in[s]...)
-			if err := e.Layer(ctx, i, out[s]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-	var err error
-	if l.Out, err = forward(); err != nil {
-		return nil, err
-	}
-	e.SetTap(nil)
-	for n, p := range l.Points {
-		if err := p.check(); err != nil {
-			return nil, fmt.Errorf("layer %d, input of %s: %w", i, n.Site, err)
-		}
-	}
-	changed, err := visit(ctx, l)
-	if err != nil || changed == nil {
-		return l.Out, err
-	}
-	e.UnloadLayer(i)
-	e.SetModel(changed)
-	if err := e.LoadLayer(ctx, i); err != nil {
-		return nil, err
-	}
-	return forward()
+	return p
 }
 
-// add takes rows of an input into the statistics. A value that several groups of layers read counts once.
-func (l *Layer) add(n *model.Node, x []float32, rows int, needs Needs) {
-	p := l.Points[n]
-	if p == nil {
-		w := n.Out.Size()
-		p = &Point{Width: w, SumSq: make([]float64, w), SumAbs: make([]float64, w), MaxAbs: make([]float32, w)}
-		if needs.Hessian {
-			p.Hessian = make([]float64, w*w)
-		}
-		l.Points[n] = p
-	}
+// add takes rows of an input into the statistics.
+func (p *Point) add(x []float32, rows int) {
 	p.Rows += int64(rows)
 	w := p.Width
 	par.For(w, 64, func(lo, hi int) {
@@ -145,25 +96,49 @@ func (l *Layer) add(n *model.Node, x []float32, rows int, needs Needs) {
 		}
 	})
 	if p.Hessian != nil {
-		p.addHessian(x, rows)
+		addProduct(p.Hessian, x, rows, w)
 	}
 }
 
-// addHessian adds xᵀx of the rows, computed in float32 a few hundred rows at a time and summed in float64.
-func (p *Point) addHessian(x []float32, rows int) {
-	w := p.Width
-	const block = 256
-	sum := make([]float32, w*w)
+// strip is how many rows of a second moment are worked at once: they bound the memory for partial sums.
+const strip = 256
+
+// addProduct adds xᵀx of the rows, computed in float32 a few hundred rows at a time and summed in float64. Only what lies
+// on and right of the diagonal's strips is added; mirror fills in the rest.
+func addProduct(sum []float64, x []float32, rows, w int) {
+	const block = 512
+	part := make([]float32, min(strip, w)*w)
 	for lo := 0; lo < rows; lo += block {
 		n := min(block, rows-lo)
 		a := x[lo*w : (lo+n)*w]
-		simd.Gemm(sum, w, a, w, true, a, w, false, w, w, n, false)
-		par.For(w, 16, func(i, j int) {
-			for k := i * w; k < j*w; k++ {
-				p.Hessian[k] += float64(sum[k])
-			}
-		})
+		for top := 0; top < w; top += strip {
+			height, width := min(strip, w-top), w-top
+			simd.Gemm(part, width, a[top:], w, true, a[top:], w, false, height, width, n, false)
+			par.For(height, 16, func(i, j int) {
+				for r := i; r < j; r++ {
+					out := sum[(top+r)*w+top : (top+r+1)*w]
+					for k, v := range part[r*width : (r+1)*width] {
+						out[k] += float64(v)
+					}
+				}
+			})
+		}
 	}
+}
+
+// mirror copies what is above the diagonal of the Hessian below it.
+func (p *Point) mirror() {
+	w := p.Width
+	if p.Hessian == nil {
+		return
+	}
+	par.For(w, 64, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			for j := range i {
+				p.Hessian[i*w+j] = p.Hessian[j*w+i]
+			}
+		}
+	})
 }
 
 // check returns an error when an activation was not finite.
@@ -174,6 +149,76 @@ func (p *Point) check() error {
 		}
 	}
 	return nil
+}
+
+// Hessian32 returns the Hessian in float32, made once.
+func (p *Point) Hessian32() []float32 {
+	p.once.Do(func() {
+		p.h32 = make([]float32, len(p.Hessian))
+		for i, v := range p.Hessian {
+			p.h32[i] = float32(v)
+		}
+	})
+	return p.h32
+}
+
+// Importance returns the mean square of each channel.
+func (p *Point) Importance() []float32 { return means(p.SumSq, p.Rows) }
+
+// ExpertImportance returns the mean square of each channel over the tokens of one expert; over all tokens where experts
+// are not told apart, and one everywhere where an expert got none.
+func (p *Point) ExpertImportance(e int) []float32 {
+	if p.ExpertSumSq == nil {
+		return p.Importance()
+	}
+	v := means(p.ExpertSumSq[e], p.Hits[e])
+	if p.Hits[e] == 0 {
+		for j := range v {
+			v[j] = 1
+		}
+	}
+	return v
+}
+
+func means(sums []float64, n int64) []float32 {
+	v := make([]float32, len(sums))
+	for j, s := range sums {
+		v[j] = float32(s / float64(max(n, 1)))
+	}
+	return v
+}
+
+// Scaled returns the statistics of inputs whose channel j is divided by s[j] > 0.
+func (p *Point) Scaled(s []float32) *Point {
+	q := newPoint(p.Width, Needs{Hessian: p.Hessian != nil})
+	q.Rows, q.Hits = p.Rows, p.Hits
+	for _, sums := range p.ExpertSumSq {
+		scaled := make([]float64, len(sums))
+		for j, v := range sums {
+			scaled[j] = v / (float64(s[j]) * float64(s[j]))
+		}
+		q.ExpertSumSq = append(q.ExpertSumSq, scaled)
+	}
+	for j, v := range s {
+		q.SumSq[j] = p.SumSq[j] / (float64(v) * float64(v))
+		q.SumAbs[j] = p.SumAbs[j] / float64(v)
+		q.MaxAbs[j] = p.MaxAbs[j] / v
+	}
+	par.For(p.Width, 64, func(lo, hi int) {
+		if q.Hessian == nil {
+			return
+		}
+		for i := lo; i < hi; i++ {
+			for j := range p.Width {
+				q.Hessian[i*p.Width+j] = p.Hessian[i*p.Width+j] / (float64(s[i]) * float64(s[j]))
+			}
+		}
+	})
+	q.Held = append([]float32(nil), p.Held...)
+	for i := range q.Held {
+		q.Held[i] /= s[i%p.Width]
+	}
+	return q
 }
 
 // RMS returns the root mean square of each channel.

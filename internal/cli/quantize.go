@@ -2,13 +2,24 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/measure"
+	"github.com/parelm/pare/internal/store"
+	"github.com/parelm/pare/internal/strict"
+	"github.com/parelm/pare/internal/version"
+	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/quantize"
 )
 
@@ -29,6 +40,7 @@ examples
   pare quantize ./model --format W4A16 --algorithm gptq --calib text.txt --set actorder=group -o ./model-w4a16`,
 		Flags: append(append(outFlags("the quantized model"), calibFlags()...),
 			&cli.StringFlag{Name: "format", Usage: "the format `F` of the weights"},
+			&cli.StringFlag{Name: "imatrix", Usage: "importances `FILE` of llama-imatrix or pare imatrix, in place of calibration text for rtn"},
 			&cli.StringFlag{Name: "algorithm", Value: "rtn", Usage: "how codes are chosen: `A` is one of " + strings.Join(quantize.Algorithms(), ", ")},
 			&cli.IntFlag{Name: "group-size", Usage: "`N` weights share a scale in safetensors schemes; -1 a whole row", DefaultText: "the scheme's own"},
 			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
@@ -80,20 +92,24 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	if packed := quantize.Packed(s.Format); packed == isGGUF(t.Path) {
 		return usage("--format %s -o %s: GGUF formats go into a .gguf file, safetensors schemes into a directory", s.Format, t.Path)
 	}
-	var text [][]int32
-	if a.Needs() != nil {
-		if text, err = samples(ctx, c, m); err != nil {
-			return err
-		}
-	}
-	how := made(c, m, &s, a)
-	small, r, err := quantize.Run(ctx, m, text, s, a)
+	o, err := quantizeOptions(ctx, c, m, t, &s, a)
 	if err != nil {
 		return err
 	}
+	how := made(c, m, &s, a)
+	small, r, err := quantize.Run(ctx, m, s, a, o)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	n, err := write(ctx, t, small, s.Format, how)
 	if err != nil {
 		return err
+	}
+	if j, ok := o.Journal.(scratch); ok {
+		if err := errors.Join(r.Close(), j.Remove()); err != nil {
+			return err
+		}
 	}
 	v := struct {
 		written
@@ -123,4 +139,57 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 			fmt.Fprintf(w, "  largest relative squared error %.3g, in %s\n", worst.Error, worst.Name)
 		}
 	})
+}
+
+// quantizeOptions reads what an algorithm needs to know.
+func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t store.Target, settings ...any) (quantize.Options, error) {
+	var o quantize.Options
+	var err error
+	if path := c.String("imatrix"); path != "" {
+		if o.Imatrix, err = calib.OpenImatrix(path); err != nil {
+			return o, err
+		}
+	}
+	a := settings[len(settings)-1].(quantize.Algorithm)
+	if quantize.NeedsText(a, o.Imatrix) {
+		if o.Samples, err = samples(ctx, c, m); err != nil {
+			return o, err
+		}
+	}
+	if m.Bytes() < quantize.JournalBytes {
+		return o, nil
+	}
+	// A journal of other work must not be found: its key is all that the result depends on.
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, v := range []any{version.String(), strict.Fields(settings...), o.Samples, c.String("imatrix"), m.Path} {
+		if err := enc.Encode(v); err != nil {
+			return o, err
+		}
+	}
+	for _, path := range []string{m.Path, c.String("imatrix")} {
+		if st, err := os.Stat(path); err == nil {
+			fmt.Fprintln(h, st.Size(), st.ModTime().UnixNano())
+		}
+	}
+	s, err := t.Scratch(hex.EncodeToString(h.Sum(nil)))
+	if err != nil {
+		return o, err
+	}
+	o.Journal = scratch{s}
+	return o, nil
+}
+
+// scratch is a store.Scratch as a quantize.Journal.
+type scratch struct{ *store.Scratch }
+
+func (s scratch) Open(name string) (quantize.JournalFile, error) {
+	f, err := s.Scratch.Open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, store.ErrDamaged):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return f, nil
 }

@@ -23,6 +23,8 @@ var (
 	ShardIndex int64 = 32 << 20 // 262144 tensors x 128 bytes
 	Shards     int64 = 1024     // 1024 x 5 GB is beyond every published model
 
+	Imatrix int64 = 1 << 30 // importance matrix: four bytes a channel; a mixture of 256 experts has 700 MB
+
 	GGUFPairs     int64 = 65_536     // metadata pairs; real files have under 100
 	GGUFTensors   int64 = 262_144    // as safetensors
 	GGUFKey       int64 = 65_535     // format specification

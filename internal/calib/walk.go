@@ -1,0 +1,196 @@
+package calib
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/parelm/pare/internal/progress"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/runtime"
+)
+
+// Walk takes the samples through the model.
+func Walk(ctx context.Context, m *model.Model, samples [][]int32, needs Needs, visit Visit) error {
+	if len(samples) == 0 {
+		return fmt.Errorf("no calibration samples")
+	}
+	if needs.HoldOut > 0 && len(samples) < needs.HoldOut {
+		needs.HoldOut = 0
+	}
+	w := &walk{samples: samples, needs: needs, visit: visit}
+	var err error
+	if w.e, err = load(ctx, m, samples); err != nil {
+		return err
+	}
+	layers := len(m.Config.Layers)
+	task := progress.Start(ctx, "calibrate", "layers", int64(layers))
+	defer task.Done()
+	if err := w.embed(ctx); err != nil {
+		return err
+	}
+	for i := range layers {
+		if err := w.layer(ctx, i); err != nil {
+			return err
+		}
+		task.Add(1)
+	}
+	if needs.Outside {
+		return w.head(ctx, layers)
+	}
+	return nil
+}
+
+func load(ctx context.Context, m *model.Model, samples [][]int32) (*runtime.Engine, error) {
+	longest := 0
+	for _, s := range samples {
+		longest = max(longest, len(s))
+	}
+	return runtime.Load(ctx, m, runtime.Options{Lazy: true, Batch: longest})
+}
+
+// walk is a Walk under way.
+type walk struct {
+	samples [][]int32
+	needs   Needs
+	visit   Visit
+	e       *runtime.Engine
+	streams [][]float32 // the residual streams of all samples
+}
+
+// embed makes the streams.
+func (w *walk) embed(ctx context.Context) error {
+	if w.needs.Outside {
+		changed, err := w.visit(ctx, &Layer{Index: -1})
+		if err != nil {
+			return err
+		}
+		if changed != nil {
+			w.e.SetModel(changed)
+		}
+	}
+	if err := w.e.LoadLayer(ctx, -1); err != nil {
+		return err
+	}
+	defer w.e.UnloadLayer(-1)
+	w.streams = make([][]float32, len(w.samples))
+	for i, ids := range w.samples {
+		var err error
+		if w.streams[i], err = w.e.Embed(ctx, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layer runs one layer with taps, shows the statistics, and moves the streams behind it.
+func (w *walk) layer(ctx context.Context, i int) error {
+	l := &Layer{Index: i, Points: map[*model.Node]*Point{}}
+	if !w.needs.Lean {
+		l.In = w.streams
+	}
+	err := w.gather(ctx, l, i, func(e *runtime.Engine, x []float32) error { return e.Layer(ctx, i, x) })
+	if err != nil {
+		return err
+	}
+	defer w.e.UnloadLayer(i)
+	changed, err := w.visit(ctx, l)
+	if err != nil {
+		return err
+	}
+	if changed == nil && l.Out != nil {
+		w.streams = l.Out
+		return nil
+	}
+	if changed != nil {
+		w.e.UnloadLayer(i)
+		w.e.SetModel(changed)
+		if err := w.e.LoadLayer(ctx, i); err != nil {
+			return err
+		}
+	}
+	next := make([][]float32, len(w.streams))
+	for s, x := range w.streams {
+		if !w.needs.Lean {
+			x = append([]float32(nil), x...) // the caller has seen these
+		}
+		if err := w.e.Layer(ctx, i, x); err != nil {
+			return err
+		}
+		next[s] = x
+	}
+	w.streams = next
+	return nil
+}
+
+// head shows the statistics of what follows the layers.
+func (w *walk) head(ctx context.Context, layers int) error {
+	l := &Layer{Index: layers, Points: map[*model.Node]*Point{}}
+	err := w.gather(ctx, l, layers, func(e *runtime.Engine, x []float32) error {
+		return e.Head(ctx, x, func(int, []float32) error { return nil })
+	})
+	if err != nil {
+		return err
+	}
+	w.e.UnloadLayer(layers)
+	_, err = w.visit(ctx, l)
+	return err
+}
+
+// gather runs a segment over all samples and gathers what its linear layers read. The segment stays loaded.
+func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.Engine, x []float32) error) error {
+	if err := w.e.LoadLayer(ctx, i); err != nil {
+		return err
+	}
+	pass := &pass{l: l, needs: w.needs, routers: newRouters(w.e.Model.Graph), model: w.e.Model}
+	w.e.SetTap(pass.tap)
+	defer w.e.SetTap(nil)
+	var x []float32
+	for s := range w.streams {
+		pass.held = w.needs.HoldOut > 0 && s%w.needs.HoldOut == w.needs.HoldOut-1
+		x = append(x[:0], w.streams[s]...)
+		if err := run(w.e, x); err != nil {
+			return err
+		}
+		if pass.err != nil {
+			return pass.err
+		}
+		if !w.needs.Lean && i < w.e.Model.Graph.Layers {
+			l.Out = append(l.Out, append([]float32(nil), x...))
+		}
+	}
+	for n, p := range l.Points {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("layer %d, input of %s: %w", i, n.Site, err)
+		}
+		p.mirror()
+	}
+	return nil
+}
+
+// pass is what the taps of one segment share.
+type pass struct {
+	l       *Layer
+	needs   Needs
+	model   *model.Model
+	routers routers
+	held    bool                      // the sample is held out
+	before  map[*model.Node][]float32 // the original model's inputs of this sample
+	err     error
+}
+
+// tap takes rows of an input into the statistics. A value that several groups of layers read counts once.
+func (t *pass) tap(n *model.Node, x []float32, rows int) {
+	p := t.l.Points[n]
+	if p == nil {
+		p = newPoint(n.Out.Size(), t.needs)
+		t.l.Points[n] = p
+	}
+	if t.held {
+		p.hold(x, rows)
+		return
+	}
+	p.add(x, rows)
+	if r := t.routers[n]; r != nil && t.err == nil {
+		t.err = r.count(t.model, p, x, rows)
+	}
+}

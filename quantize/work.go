@@ -1,0 +1,131 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/parelm/pare/internal/calib"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
+	"github.com/parelm/pare/model/tensor"
+)
+
+// work is a Run under way.
+type work struct {
+	m       *model.Model
+	a       Algorithm
+	o       Options
+	todo    map[*model.Weight]codec.Codec
+	tensors map[*model.Weight]*tensor.Tensor // finished, or changed by a fold
+	reports map[*model.Weight]TensorReport
+	values  map[*model.Weight][]float32 // weights of the layer at hand that folds changed
+	resumed int
+	open    []io.Closer // files of the journal
+}
+
+// visit quantizes what lies before the layers, the matrices of one layer, or the head.
+func (w *work) visit(ctx context.Context, l *calib.Layer) (*model.Model, error) {
+	if l.Index < 0 {
+		return w.embedding(ctx)
+	}
+	w.values = map[*model.Weight][]float32{}
+	defer func() { w.values = nil }()
+	if f, ok := w.a.(Folder); ok && l.Index < w.m.Graph.Layers {
+		if err := w.fold(ctx, f, l); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range w.m.Graph.Groups() {
+		for _, n := range g.Linears {
+			if n.Layer != l.Index && (n.Layer >= 0 || l.Index < w.m.Graph.Layers) {
+				continue
+			}
+			for i, wt := range n.Weights {
+				p := l.Points[g.Input]
+				if _, done := w.reports[wt]; wt == nil || wt.Role != model.RoleMatrix || w.todo[wt] == nil || done {
+					continue
+				}
+				if n.Op == model.OpExperts && i == 2 {
+					p = nil // the inputs of an expert's down projection are not seen from outside
+				}
+				if p == nil && n.Layer < 0 {
+					continue // it stands before the layers
+				}
+				if err := w.solve(ctx, wt, p, nil); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return w.m.With(w.tensors), nil
+}
+
+// embedding quantizes the embedding, so that all layers are calibrated on what they will get.
+func (w *work) embedding(ctx context.Context) (*model.Model, error) {
+	for _, wt := range w.m.Graph.Weights {
+		if wt.Role != model.RoleEmbed || w.todo[wt] == nil {
+			continue
+		}
+		var metric *calib.Point
+		if needs := w.a.Needs(); needs.Hessian && len(w.m.Graph.Readers(wt)) == 1 && len(wt.Dims) == 2 && wt.Dims[1] == w.m.Graph.Entry[0].Out {
+			var err error
+			if metric, err = readers(w.m); err != nil {
+				return nil, err
+			}
+		}
+		if err := w.solve(ctx, wt, metric, nil); err != nil {
+			return nil, err
+		}
+	}
+	return w.m.With(w.tensors), nil
+}
+
+// float returns the values of a weight as they stand.
+func (w *work) float(wt *model.Weight) ([]float32, error) {
+	if v, ok := w.values[wt]; ok {
+		return v, nil
+	}
+	t := w.m.Tensor(wt)
+	v, err := t.Float32()
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range v {
+		if x-x != 0 {
+			return nil, tensor.Errorf(model.ErrInvalid, w.m.Path, fmt.Sprintf("tensor %q", wt.Name), "value %d is %v: weights must be finite", i, x)
+		}
+	}
+	return v, nil
+}
+
+// solve quantizes one weight. importance is used where there are no inputs.
+func (w *work) solve(ctx context.Context, wt *model.Weight, inputs, importance *calib.Point) error {
+	if done, err := w.resume(wt); done || err != nil {
+		return err
+	}
+	v, err := w.float(wt)
+	if err != nil {
+		return err
+	}
+	t := w.m.Tensor(wt)
+	p := &Problem{Name: wt.Name, W: v, Rows: t.Rows(), Cols: t.Cols(), Codec: w.todo[wt], Inputs: inputs, Stacked: len(wt.Dims) == 3}
+	a := w.a
+	switch n, _ := p.Codec.Block(); {
+	case n == 1:
+		a = &RTN{}
+	case inputs == nil && importance != nil:
+		p.Inputs, a = importance, &RTN{Importance: true}
+	case inputs == nil && a.Needs() != nil:
+		a = &RTN{}
+	}
+	r, err := a.Solve(ctx, p)
+	if err != nil {
+		return fmt.Errorf("quantize %s: %w", wt.Name, err)
+	}
+	report := TensorReport{Name: wt.Name, Format: p.Codec.Name(), Error: r.Error, Held: r.Held, Note: r.Note}
+	if inputs != nil && len(wt.Dims) == 3 {
+		report.Hits = inputs.Hits
+	}
+	return w.keep(wt, wt.Shape(), p.Codec, r.Data, report)
+}
