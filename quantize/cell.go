@@ -126,12 +126,10 @@ func (c *cell) put(dst []byte) {
 	}
 	copy(dst, c.block)
 	for i, k := range c.place {
-		code := int(k)
 		if g.affine {
-			code = g.order[k]
+			g.set(dst, i, g.order[k])
 		} else {
-			code = c.rank[i<<g.bits+int(k)]
+			g.set(dst, i, c.rank[i<<g.bits+int(k)])
 		}
-		g.set(dst, i, code)
 	}
 }

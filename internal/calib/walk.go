@@ -173,8 +173,7 @@ type pass struct {
 	needs   Needs
 	model   *model.Model
 	routers routers
-	held    bool                      // the sample is held out
-	before  map[*model.Node][]float32 // the original model's inputs of this sample
+	held    bool // the sample is held out
 	err     error
 }
 
