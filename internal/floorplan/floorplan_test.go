@@ -45,6 +45,7 @@ var doors = map[string][]string{
 	"model/torch":          {"model/internal/container"},
 	"model":                {"model/safetensors", "model/gguf", "model/torch", "model/tokenizer", "model/chat", "model/internal/container"},
 	"internal/tiny/models": {"model", "model/tokenizer"},
+	"model/chat":           {"model/tokenizer"},
 	"internal/train":       {"internal/train/cpu"},
 	"internal/measure":     {"internal/report"},
 	"recipes":              {"internal/report", "internal/measure"},
