@@ -25,7 +25,7 @@ var floors = [][]string{
 		"internal/version", "internal/rng", "internal/peak", "internal/tiny", "model/codec", "model/tensor"},
 	{"internal/strict", "model/internal/container", "model/internal/malformed", "model/safetensors", "model/gguf", "model/torch", "model/tokenizer", "model/chat", "model/hub",
 		"model", "internal/tiny/models"},
-	{"internal/reference", "internal/corpus", "runtime"},
+	{"internal/reference", "internal/corpus", "runtime/grammar", "runtime"},
 	{"internal/calib", "internal/train/cpu", "internal/train"},
 	{"quantize", "prune", "distill", "eval"},
 	{"internal/report", "internal/measure", "recipes", "runtime/serve", "internal/cli"},
