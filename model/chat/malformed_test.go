@@ -86,7 +86,7 @@ func TestMalformed(t *testing.T) {
 			if !errors.Is(err, c.class) || !errors.As(err, &file) || file.File != "chat_template.jinja" || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("error %v (%v), want %v with %q", err, errors.Unwrap(err), c.class, c.want)
 			}
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 3*time.Second { // a second on a machine that does nothing else
 				t.Errorf("took %v", took)
 			}
 			if used, limit := after.TotalAlloc-before.TotalAlloc, uint64(8*len(c.source)+192<<20); used > limit {

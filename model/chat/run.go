@@ -85,28 +85,37 @@ func (r *run) capture(f func()) text {
 	return r.made(t)
 }
 
-// scope is a set of names within another.
+// scope is a set of names within another. It is a list: most hold one or two names, and a loop makes one for each turn.
 type scope struct {
-	vars map[string]any
-	up   *scope
+	names []string
+	vals  []any
+	up    *scope
 }
 
 func (s *scope) in() *scope { return &scope{up: s} }
 
 func (s *scope) get(name string) (any, bool) {
 	for ; s != nil; s = s.up {
-		if v, ok := s.vars[name]; ok {
-			return v, true
+		for i, n := range s.names {
+			if n == name {
+				return s.vals[i], true
+			}
 		}
 	}
 	return nil, false
 }
 
 func (s *scope) set(name string, v any) {
-	if s.vars == nil {
-		s.vars = map[string]any{}
+	for i, n := range s.names {
+		if n == name {
+			s.vals[i] = v
+			return
+		}
 	}
-	s.vars[name] = v
+	if s.names == nil {
+		s.names, s.vals = make([]string, 0, 2), make([]any, 0, 2)
+	}
+	s.names, s.vals = append(s.names, name), append(s.vals, v)
 }
 
 // signal says how a statement ended.
@@ -251,7 +260,7 @@ func (b *forStmt) over1(r *run, s *scope, items []any, depth int64) {
 		}
 	}
 	for l.i = range items {
-		r.step(1)
+		r.step(2)
 		in := s.in()
 		in.set("loop", l)
 		b.target.assign(r, in, items[l.i])
