@@ -113,6 +113,8 @@ func (f *Family) read(o *object) (*Config, error) {
 		panic(fmt.Sprintf("model: defaults of %s: %v", f.Name, err))
 	}
 	c := &Config{Family: f, hf: o}
+	o.warnings = nil
+	o.classes()
 	c.Vocab = o.need(f.key("vocab"))
 	c.Hidden = o.need(f.key("hidden"))
 	if k := f.key("context"); k != "" {
@@ -141,7 +143,11 @@ func (f *Family) read(o *object) (*Config, error) {
 		l.Act = o.activation(k)
 	}
 	if o.err == nil && (n < 1 || int64(n) > maxLayers()) {
-		o.fail(ErrTooLarge, f.key("layers"), "is %d, must be 1 to %d", n, maxLayers())
+		class := ErrTooLarge
+		if n < 1 {
+			class = ErrInvalid
+		}
+		o.fail(class, f.key("layers"), "is %d, must be 1 to %d", n, maxLayers())
 	}
 	if o.err != nil {
 		return nil, o.err
@@ -157,6 +163,34 @@ func (f *Family) read(o *object) (*Config, error) {
 		return nil, o.err
 	}
 	return c, c.check(o.file)
+}
+
+// classes says what architectures and the other keys around the sizes say, where that matters: a class that is no language
+// model is an error, code and types that are ignored are worth a warning.
+func (o *object) classes() {
+	names := o.texts("architectures")
+	if len(names) > 1 {
+		o.fail(ErrInvalid, "architectures", "names %d classes, must name one", len(names))
+	}
+	for _, n := range names {
+		model := false
+		for _, part := range []string{"CausalLM", "LMHead", "LMModel", "ConditionalGeneration"} {
+			model = model || strings.Contains(n, part)
+		}
+		if !model {
+			o.fail(ErrUnsupported, "architectures", "is %q, which is no language model with a head", clip(n))
+		}
+	}
+	if o.has("auto_map") {
+		o.warn("%s: comes with code of its own (auto_map), which is never run: the model is computed as %s", o.file, o.text("model_type"))
+	}
+	for _, key := range []string{"torch_dtype", "dtype"} {
+		switch t := o.text(key); t {
+		case "", "float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2", "auto":
+		default:
+			o.warn("%s: %s %q is not known; the tensors say what they are", o.file, key, clip(t))
+		}
+	}
 }
 
 // each changes every layer.

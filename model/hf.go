@@ -2,11 +2,13 @@ package model
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/parelm/pare/internal/limits"
+	"github.com/parelm/pare/model/internal/container"
 	"github.com/parelm/pare/model/safetensors"
 	"github.com/parelm/pare/model/tensor"
 	"github.com/parelm/pare/model/torch"
@@ -17,12 +19,7 @@ func hfSlots(g *Graph, f *Family) []slot { return slots(g, f.HF) }
 
 // openHF opens a directory with config.json and weights.
 func openHF(dir string) (*Model, error) {
-	file := filepath.Join(dir, "config.json")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	c, err := ParseConfig(file, data)
+	c, err := readConfig(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +39,58 @@ func openHF(dir string) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// readConfig reads a config.json, which may be anything until it is read.
+func readConfig(file string) (*Config, error) {
+	f, size, err := container.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := container.ReadLimited(f, file, size, limits.Config)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfig(file, data)
+}
+
+// headTensor looks for a head that a tied model does not use. transformers ignores it too, so a checkpoint that was trained
+// with a head of its own computes something else than its trainer thought.
+func (m *Model) headTensor(get lookup) error {
+	if !m.Config.Tied {
+		return nil
+	}
+	name := ""
+	for _, s := range m.Config.Family.HF {
+		if s.Site == "head" {
+			name = s.Name + ".weight"
+		}
+	}
+	head, ok := get(name)
+	embed := m.tensors[m.Graph.Weight("embed")]
+	if !ok || embed == nil || head.Rows() == 0 {
+		return nil
+	}
+	same := head.Codec == embed.Codec && sameShape(head.Shape, embed.Shape)
+	for _, r := range []int{0, head.Rows() / 2, head.Rows() - 1} { // three rows tell
+		if !same {
+			break
+		}
+		a, err := head.ReadRaw(r, r+1)
+		if err != nil {
+			return err
+		}
+		b, err := embed.ReadRaw(r, r+1)
+		if err != nil {
+			return err
+		}
+		same = string(a) == string(b)
+	}
+	if !same {
+		m.Warnings = append(m.Warnings, fmt.Sprintf("%s: %s differs from the embedding, but config.json ties the two: it is ignored, as transformers does", m.Path, name))
+	}
+	return nil
 }
 
 // tensorFiles are the open files that hold a checkpoint's tensors, of whatever container.
@@ -99,5 +148,8 @@ func (m *Model) bindHF(files tensorFiles) error {
 	if failed != nil {
 		return failed
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return m.headTensor(lookup)
 }

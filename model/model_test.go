@@ -241,6 +241,9 @@ func testLayers(t *testing.T, m *model.Model) {
 func TestGoldenFiles(t *testing.T) {
 	root := tiny.Shared(t, "golden", "arch")
 	for _, name := range append(models.Names(), "llama/bf16_sharded", "gemma/bf16_sharded") {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			continue // a family without reference data
+		}
 		m, err := model.Open(filepath.Join(root, name))
 		if err != nil {
 			t.Fatal(err)

@@ -212,6 +212,9 @@ func writeSafetensors(ctx context.Context, sink Sink, ts []*tensor.Tensor) error
 // copyBytes is how much of a tensor one task copies.
 const copyBytes = 2 << 20
 
+// copyBuffers keep their memory: a fresh buffer for each chunk costs as much as reading it.
+var copyBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // copyRows reads all rows of a tensor, several chunks at a time, and hands them to write.
 func copyRows(ctx context.Context, t *tensor.Tensor, task progress.Task, write func(row int, data []byte) error) error {
 	rb := t.RowBytes()
@@ -226,7 +229,12 @@ func copyRows(ctx context.Context, t *tensor.Tensor, task progress.Task, write f
 		}
 		err := ctx.Err()
 		if err == nil {
-			buf := make([]byte, (hi-lo)*rb)
+			held := copyBuffers.Get().(*[]byte)
+			defer copyBuffers.Put(held)
+			if cap(*held) < (hi-lo)*rb {
+				*held = make([]byte, (hi-lo)*rb)
+			}
+			buf := (*held)[:(hi-lo)*rb]
 			if err = t.Src.ReadRows(buf, lo, hi); err == nil {
 				if err = t.CheckRaw(lo, buf); err == nil {
 					err = write(lo, buf)

@@ -2,7 +2,6 @@ package model
 
 import (
 	"encoding/json"
-	"os"
 
 	"github.com/parelm/pare/model/tensor"
 )
@@ -19,11 +18,7 @@ func (m *Model) Stored() ([]*tensor.Tensor, error) {
 // OpenConfig returns a model of random float32 weights in the shapes that a config.json describes: enough to count, to plan
 // and to measure speed.
 func OpenConfig(file string) (*Model, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	c, err := ParseConfig(file, data)
+	c, err := readConfig(file)
 	if err != nil {
 		return nil, err
 	}
