@@ -413,7 +413,7 @@ func (x *search) bytes(chosen []int) int64 {
 
 // within finds the smallest plan whose measured divergence stays within the bound.
 func (x *search) within(ctx context.Context) ([]Choice, *Budget, error) {
-	var largest int64 = x.fixed
+	largest := x.fixed
 	for _, it := range x.items {
 		n := int64(0)
 		for _, o := range it.options {
