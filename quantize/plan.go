@@ -22,6 +22,13 @@ type Settings struct {
 	Targets []string `yaml:"targets"`
 	// Ignore are the matrices to leave as they are, likewise.
 	Ignore []string `yaml:"ignore"`
+	// TargetBPW bounds the bits per weight of the whole model: every matrix then gets the format that loses least within it.
+	// Format says whether formats of GGUF or of packed safetensors checkpoints are chosen from.
+	TargetBPW float64 `yaml:"target_bpw" min:"0" max:"32"`
+	// TargetSize bounds the size of the file likewise: 400MB, 1.5GiB or bytes.
+	TargetSize string `yaml:"target_size"`
+	// MaxKLD asks for the smallest model whose mean divergence from the original, rounded to nearest, stays within it.
+	MaxKLD float64 `yaml:"max_kld" min:"0"`
 	// AllowFallback permits formats with smaller blocks, or f16, where a row is no multiple of the wanted block.
 	AllowFallback bool `yaml:"allow_fallback"`
 }
@@ -33,8 +40,20 @@ type Choice struct {
 	Wanted string      // the format that did not fit, where Codec is a fallback
 }
 
-// Plan chooses a format for every weight of m, in drawing order, without reading any.
+// Budgeted reports whether formats are chosen by what they lose, which needs calibration text and a search.
+func (s *Settings) Budgeted() bool { return s.TargetBPW > 0 || s.TargetSize != "" || s.MaxKLD > 0 }
+
+// Plan chooses a format for every weight of m, in drawing order, without reading any. With a budget it is what the search
+// starts from.
 func Plan(m *model.Model, s Settings) ([]Choice, error) {
+	if err := s.checkBudget(); err != nil {
+		return nil, err
+	}
+	return s.mixed(m)
+}
+
+// mixed is Plan without a budget.
+func (s Settings) mixed(m *model.Model) ([]Choice, error) {
 	x, err := lookupMix(s.Format)
 	if err != nil {
 		return nil, err
@@ -84,6 +103,9 @@ func Plan(m *model.Model, s Settings) ([]Choice, error) {
 				c.Codec, c.Wanted = last.Codec, last.Wanted
 			}
 		}
+	}
+	if s.Budgeted() {
+		return out, nil // the search chooses among formats that fit
 	}
 	return out, s.checkFallbacks(out)
 }

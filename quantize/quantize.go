@@ -33,6 +33,9 @@ type Report struct {
 	Tensors       []TensorReport `json:"tensors"`
 	Resumed       int            `json:"resumed,omitempty"` // matrices taken over from a run that was cut short
 
+	// Budget says how formats were chosen; nil where they were not.
+	Budget *Budget `json:"budget,omitempty"`
+
 	open []io.Closer
 }
 
@@ -67,7 +70,17 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 	if err != nil {
 		return nil, nil, err
 	}
-	return Apply(ctx, m, choices, a, o)
+	var b *Budget
+	if s.Budgeted() {
+		if choices, b, err = searchPlan(ctx, m, s, o); err != nil {
+			return nil, nil, err
+		}
+	}
+	out, r, err := Apply(ctx, m, choices, a, o)
+	if r != nil {
+		r.Budget = b
+	}
+	return out, r, err
 }
 
 // Apply is Run with a plan that is already made.
@@ -115,8 +128,12 @@ func Apply(ctx context.Context, m *model.Model, choices []Choice, a Algorithm, o
 	return out, r, nil
 }
 
-// NeedsText reports whether an algorithm needs calibration text, given importances or nil.
-func NeedsText(a Algorithm, x *calib.Imatrix) bool {
+// NeedsText reports whether calibration text is needed, given importances or nil.
+func (s *Settings) NeedsText(a Algorithm, x *calib.Imatrix) bool {
+	return s.Budgeted() || needsText(a, x)
+}
+
+func needsText(a Algorithm, x *calib.Imatrix) bool {
 	needs := a.Needs()
 	_, folds := a.(Folder)
 	return needs != nil && (x == nil || needs.Hessian || folds)
@@ -124,7 +141,7 @@ func NeedsText(a Algorithm, x *calib.Imatrix) bool {
 
 // calibrated quantizes what calibration reaches.
 func (w *work) calibrated(ctx context.Context, needs calib.Needs) error {
-	if !NeedsText(w.a, w.o.Imatrix) {
+	if !needsText(w.a, w.o.Imatrix) {
 		return nil
 	}
 	if len(w.o.Samples) == 0 {

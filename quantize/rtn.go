@@ -32,6 +32,15 @@ func (a *RTN) Needs() *calib.Needs {
 
 // Solve encodes every row.
 func (a *RTN) Solve(ctx context.Context, p *Problem) (*Result, error) {
+	data, err := a.encoded(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(data, ""), nil
+}
+
+// encoded returns the rows without their error.
+func (a *RTN) encoded(ctx context.Context, p *Problem) ([]byte, error) {
 	rb, err := codec.RowBytes(p.Codec, p.Cols)
 	if err != nil {
 		return nil, err
@@ -65,10 +74,7 @@ func (a *RTN) Solve(ctx context.Context, p *Problem) (*Result, error) {
 			encode(data[r*rb:(r+1)*rb], p.W[r*p.Cols:(r+1)*p.Cols], importances[r*experts/p.Rows])
 		}
 	})
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return p.finish(data, ""), nil
+	return data, ctx.Err()
 }
 
 // experts returns how many stacked matrices have inputs of their own.

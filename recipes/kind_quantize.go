@@ -30,7 +30,9 @@ type quantizeStage struct {
 }
 
 // UsesSeed: samples are placed by the seed.
-func (s *quantizeStage) UsesSeed() bool { return s.algorithm != nil && s.algorithm.Needs() != nil }
+func (s *quantizeStage) UsesSeed() bool {
+	return s.Budgeted() || s.algorithm != nil && s.algorithm.Needs() != nil
+}
 
 // Extra gives the algorithm's own keys.
 func (s *quantizeStage) Extra() ([]any, error) {
@@ -94,6 +96,14 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 		e.Details = append(e.Details, fmt.Sprintf("%d matrices %s", byFormat[name], quantize.DisplayName(name)))
 	}
 	e.Model = out
+	if s.Budgeted() {
+		e.Details = []string{"formats are chosen within " + s.budget() + "; the size is that of " + quantize.DisplayName(s.Format)}
+		if s.TargetSize != "" {
+			if e.OutputBytes, err = quantize.ParseSize(s.TargetSize); err != nil {
+				return e, err
+			}
+		}
+	}
 	layer, outside := largestLayer(m)
 	e.PeakMemory = overhead + quantize.Bytes(m, choices) + max(4*layer, 3*outside)
 	e.Seconds = seconds(200 * float64(m.Graph.Parameters()))
@@ -107,6 +117,17 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 		}
 	}
 	return e, nil
+}
+
+// budget says what bounds the size.
+func (s *quantizeStage) budget() string {
+	switch {
+	case s.TargetSize != "":
+		return s.TargetSize
+	case s.TargetBPW > 0:
+		return fmt.Sprintf("%g bits per weight", s.TargetBPW)
+	}
+	return fmt.Sprintf("a divergence of %g", s.MaxKLD)
 }
 
 // hessians returns the memory of one layer's second moments and the work of factorising all of them.
@@ -137,7 +158,7 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 			return err
 		}
 	}
-	if quantize.NeedsText(s.algorithm, o.Imatrix) {
+	if s.Settings.NeedsText(s.algorithm, o.Imatrix) {
 		if o.Samples, err = s.samples(ctx, m, j.Seed); err != nil {
 			return err
 		}
@@ -165,7 +186,28 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 		}
 		t.Rows = append(t.Rows, []string{x.Name, quantize.DisplayName(x.Format), fmt.Sprintf("%.3g", x.Error), held, x.Note})
 	}
-	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: []report.Table{t}})
+	tables := []report.Table{t}
+	if r.Budget != nil {
+		tables = append(tables, budgetTables(j.Name, r.Budget)...)
+	}
+	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: tables})
+}
+
+// budgetTables say how formats were chosen.
+func budgetTables(name string, b *quantize.Budget) []report.Table {
+	tried := report.Table{Title: name + ": plans tried within the budget", Columns: []string{"plan by", "bytes", "divergence"}}
+	for _, t := range b.Tried {
+		mark := t.Plan
+		if mark == b.Plan {
+			mark += " (chosen)"
+		}
+		tried.Rows = append(tried.Rows, []string{mark, fmt.Sprint(t.Bytes), fmt.Sprintf("%.5f", t.Divergence)})
+	}
+	rows := report.Table{Title: name + ": why each matrix has its format", Columns: []string{"matrix", "format", "bits", "error", "sensitivity"}}
+	for _, x := range b.Rows {
+		rows.Rows = append(rows.Rows, []string{x.Name, quantize.DisplayName(x.Format), fmt.Sprintf("%.3f", x.Bits), fmt.Sprintf("%.3g", x.Error), fmt.Sprintf("%.3g", x.Sensitivity)})
+	}
+	return []report.Table{tried, rows}
 }
 
 // journal is the stage's checkpoints as a quantize.Journal.

@@ -43,6 +43,9 @@ examples
 			&cli.StringFlag{Name: "imatrix", Usage: "importances `FILE` of llama-imatrix or pare imatrix, in place of calibration text for rtn"},
 			&cli.StringFlag{Name: "algorithm", Value: "rtn", Usage: "how codes are chosen: `A` is one of " + strings.Join(quantize.Algorithms(), ", ")},
 			&cli.IntFlag{Name: "group-size", Usage: "`N` weights share a scale in safetensors schemes; -1 a whole row", DefaultText: "the scheme's own"},
+			&cli.Float64Flag{Name: "target-bpw", Usage: "choose the format of each matrix within `X` bits per weight"},
+			&cli.StringFlag{Name: "target-size", Usage: "choose the format of each matrix within a file of `SIZE`, like 400MB"},
+			&cli.Float64Flag{Name: "max-kld", Usage: "choose the smallest formats within a mean divergence of `X` from the original"},
 			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
 			&cli.StringSliceFlag{Name: "ignore", Usage: "leave the matrix `NAME`, or re:REGEXP, as it is"},
 			&cli.BoolFlag{Name: "allow-fallback", Usage: "permit another format where rows do not fit the format's blocks"},
@@ -66,7 +69,14 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	s := quantize.Settings{Format: c.String("format"), Algorithm: c.String("algorithm"), GroupSize: c.Int("group-size"),
-		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback")}
+		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback"),
+		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld")}
+	if s.Format == "" && s.Budgeted() {
+		s.Format = "q4_k_m"
+		if !isGGUF(c.String("out")) {
+			s.Format = "w4a16"
+		}
+	}
 	if s.Format == "" {
 		return usage("%s wants --format: one of %s", c.Command.HelpName, strings.Join(quantizeFormats(), " "))
 	}
@@ -114,11 +124,15 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	v := struct {
 		written
 		Tensors []quantize.TensorReport `json:"tensors"`
-	}{Tensors: r.Tensors}
+		Budget  *quantize.Budget        `json:"budget,omitempty"`
+	}{Tensors: r.Tensors, Budget: r.Budget}
 	about := measure.Describe("", small)
 	v.written = written{t.Path, n, quantize.DisplayName(s.Format), about.Parameters, about.BitsPerWeight}
 	return e.print(&v, func(w io.Writer) {
 		v.print(w)
+		if r.Budget != nil {
+			printBudget(w, r.Budget)
+		}
 		byFormat, order := map[string]int{}, []string{}
 		worst := quantize.TensorReport{}
 		for _, x := range r.Tensors {
@@ -141,8 +155,19 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	})
 }
 
+// printBudget says how formats were chosen.
+func printBudget(w io.Writer, b *quantize.Budget) {
+	for _, t := range b.Tried {
+		fmt.Fprintf(w, "  plan by %-24s %12d bytes, divergence %.5f\n", t.Plan+":", t.Bytes, t.Divergence)
+	}
+	fmt.Fprintf(w, "  chosen: %s\n  %-28s %-8s %6s %10s %12s\n", b.Plan, "matrix", "format", "bits", "error", "sensitivity")
+	for _, x := range b.Rows {
+		fmt.Fprintf(w, "  %-28s %-8s %6.3f %10.3g %12.3g\n", x.Name, quantize.DisplayName(x.Format), x.Bits, x.Error, x.Sensitivity)
+	}
+}
+
 // quantizeOptions reads what an algorithm needs to know.
-func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t store.Target, settings ...any) (quantize.Options, error) {
+func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t store.Target, s *quantize.Settings, a quantize.Algorithm) (quantize.Options, error) {
 	var o quantize.Options
 	var err error
 	if path := c.String("imatrix"); path != "" {
@@ -150,8 +175,7 @@ func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t stor
 			return o, err
 		}
 	}
-	a := settings[len(settings)-1].(quantize.Algorithm)
-	if quantize.NeedsText(a, o.Imatrix) {
+	if s.NeedsText(a, o.Imatrix) {
 		if o.Samples, err = samples(ctx, c, m); err != nil {
 			return o, err
 		}
@@ -162,7 +186,7 @@ func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t stor
 	// A journal of other work must not be found: its key is all that the result depends on.
 	h := sha256.New()
 	enc := json.NewEncoder(h)
-	for _, v := range []any{version.String(), strict.Fields(settings...), o.Samples, c.String("imatrix"), m.Path} {
+	for _, v := range []any{version.String(), strict.Fields(s, a), o.Samples, c.String("imatrix"), m.Path} {
 		if err := enc.Encode(v); err != nil {
 			return o, err
 		}
@@ -172,11 +196,11 @@ func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t stor
 			fmt.Fprintln(h, st.Size(), st.ModTime().UnixNano())
 		}
 	}
-	s, err := t.Scratch(hex.EncodeToString(h.Sum(nil)))
+	work, err := t.Scratch(hex.EncodeToString(h.Sum(nil)))
 	if err != nil {
 		return o, err
 	}
-	o.Journal = scratch{s}
+	o.Journal = scratch{work}
 	return o, nil
 }
 
