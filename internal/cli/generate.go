@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -18,44 +19,36 @@ func init() {
 		Name: "generate", Usage: "continue a text",
 		ArgsUsage: "MODEL",
 		Description: modelHelp + `
-The text goes to standard output as it is written. The same seed gives the same text.
+The text goes to standard output as it is written. The same seed gives the same text. With --draft, a smaller model of the
+same vocabulary drafts tokens that MODEL checks several at a time: faster, and the greedy text does not change.
 
 examples
   pare generate ./model -p "Once upon a time"
   pare generate q4.gguf -p "func main() {" -n 200 --temp 0.8 --top-p 0.95 --seed 7
+  pare generate ./model -p "A person as JSON: " --json-schema '{"type": "object", "properties": {"name": {"type": "string"}}}'
+  pare generate ./model -p "Once" --draft q4.gguf
   cat prompt.txt | pare generate q4.gguf -p -`,
-		Flags: append(samplingFlags(),
+		Flags: slices.Concat(samplingFlags(), constraintFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "p", Aliases: []string{"prompt"}, Usage: "the `TEXT` to continue; - reads standard input"},
 			&cli.IntFlag{Name: "n", Aliases: []string{"max-tokens"}, Value: 64, Usage: "write at most `N` tokens"},
-			&cli.BoolFlag{Name: "ignore-eos", Usage: "write on where the model ends the text"}),
+			&cli.BoolFlag{Name: "ignore-eos", Usage: "write on where the model ends the text"},
+			&cli.StringFlag{Name: "draft", Usage: "a smaller `MODEL` that drafts for this one"},
+			&cli.IntFlag{Name: "draft-tokens", Value: 4, Usage: "draft `K` tokens at a time"},
+		}),
 		Action: action(generate),
 	})
 }
 
-// samplingFlags say how tokens are drawn.
-func samplingFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.Float64Flag{Name: "temp", Aliases: []string{"temperature"}, Usage: "temperature `T`; 0 takes the likeliest token"},
-		&cli.IntFlag{Name: "top-k", Usage: "draw from the `K` likeliest tokens", DefaultText: "all"},
-		&cli.Float64Flag{Name: "top-p", Usage: "draw from the likeliest tokens that together have probability `P`", DefaultText: "1"},
-		&cli.Float64Flag{Name: "min-p", Usage: "draw from tokens at least `P` times as likely as the likeliest"},
-		&cli.Uint64Flag{Name: "seed", Usage: "`N` chooses among the texts that could be drawn"},
-	}
-}
-
-func sampling(c *cli.Context) (runtime.Sampling, error) {
-	s := runtime.Sampling{Temperature: c.Float64("temp"), TopK: c.Int("top-k"), TopP: c.Float64("top-p"), MinP: c.Float64("min-p"), Seed: c.Uint64("seed")}
-	switch {
-	case !(s.Temperature >= 0 && s.Temperature <= 100):
-		return s, usage("--temp %v: want 0 to 100", s.Temperature)
-	case s.TopK < 0:
-		return s, usage("--top-k %d: want 0 or more", s.TopK)
-	case !(s.TopP >= 0 && s.TopP <= 1):
-		return s, usage("--top-p %v: want 0 to 1", s.TopP)
-	case !(s.MinP >= 0 && s.MinP <= 1):
-		return s, usage("--min-p %v: want 0 to 1", s.MinP)
-	}
-	return s, nil
+// generated is what the verb prints.
+type generated struct {
+	Text            string  `json:"text"`
+	IDs             []int32 `json:"ids"`
+	Stop            string  `json:"stop"`
+	PromptTokens    int     `json:"prompt_tokens"`
+	PromptSpeed     float64 `json:"prompt_tokens_per_second"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	Drafted         int     `json:"drafted,omitempty"`
+	Accepted        int     `json:"accepted,omitempty"`
 }
 
 func generate(ctx context.Context, e *env, c *cli.Context) error {
@@ -79,6 +72,10 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	if c.Int("n") < 1 {
 		return usage("-n %d: want at least 1", c.Int("n"))
 	}
+	g, err := constraint(c)
+	if err != nil {
+		return err
+	}
 	m, err := loadModel(ctx, e, ref)
 	if err != nil {
 		return err
@@ -92,45 +89,52 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(ids) >= m.e.Context() {
-		return fmt.Errorf("the prompt has %d tokens, the model's context is %d: nothing is cut off silently", len(ids), m.e.Context())
-	}
 	eos := m.EOS()
-	if c.Bool("ignore-eos") {
+	match, constraint := matcher(g, m.e, tok, eos)
+	if c.Bool("ignore-eos") && g == nil {
 		eos = nil
 	}
-	v := struct {
-		Text            string  `json:"text"`
-		IDs             []int32 `json:"ids"`
-		Stop            string  `json:"stop"`
-		PromptTokens    int     `json:"prompt_tokens"`
-		PromptSpeed     float64 `json:"prompt_tokens_per_second"`
-		TokensPerSecond float64 `json:"tokens_per_second"`
-	}{IDs: []int32{}, PromptTokens: len(ids)}
-	stream := tok.NewStream(true)
-	say := func(text string) {
-		v.Text += text
-		if !e.json {
-			fmt.Fprint(e.out, text)
-		}
-	}
-	if !e.json {
-		fmt.Fprint(e.out, prompt)
-	}
-	start := time.Now()
-	var first time.Time
-	stop, err := m.e.NewSession().Generate(ctx, ids, c.Int("n"), how, eos, func(id int32) error {
-		if first.IsZero() {
-			first = time.Now()
-		}
-		v.IDs = append(v.IDs, id)
-		say(stream.Push(id))
-		return nil
-	})
+	speculation, closeDraft, err := drafter(ctx, e, c, m)
 	if err != nil {
 		return err
 	}
-	say(stream.Flush())
+	defer closeDraft()
+	v := generated{IDs: []int32{}, PromptTokens: len(ids)}
+	text := runtime.NewText(tok, c.StringSlice("stop"))
+	say := func(s string) {
+		v.Text += s
+		if !e.json {
+			fmt.Fprint(e.out, s)
+		}
+	}
+	start := time.Now()
+	var first time.Time
+	emit := func(id int32) error {
+		if first.IsZero() {
+			if first = time.Now(); !e.json {
+				fmt.Fprint(e.out, prompt)
+			}
+		}
+		v.IDs = append(v.IDs, id)
+		s, stopped := text.Push(id)
+		if say(s); stopped || match != nil && match.Done() {
+			return runtime.ErrStop
+		}
+		return nil
+	}
+	s, sampler := m.e.NewSession(), runtime.NewSampler(how, constraint, ids)
+	var stop runtime.Stop
+	if speculation != nil {
+		stop, err = speculation.Generate(ctx, s, ids, c.Int("n"), sampler, eos, emit)
+		v.Drafted, v.Accepted = speculation.Drafted, speculation.Accepted
+	} else {
+		stop, err = s.GenerateWith(ctx, ids, c.Int("n"), sampler, eos, emit)
+	}
+	if err != nil {
+		return err
+	}
+	rest, _ := text.Flush()
+	say(rest)
 	v.Stop = string(stop)
 	if !first.IsZero() {
 		v.PromptSpeed = float64(len(ids)) / first.Sub(start).Seconds()
@@ -140,8 +144,40 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	err = e.print(&v, func(w io.Writer) { fmt.Fprintln(w) })
 	if err == nil && !e.json {
-		e.note(fmt.Sprintf("\n%s tokens read at %.0f a second, %s written at %.1f a second; ended by %s",
-			report.Count(int64(len(ids))), v.PromptSpeed, report.Count(int64(len(v.IDs))), v.TokensPerSecond, stop))
+		e.note(v.summary())
 	}
 	return err
+}
+
+func (v *generated) summary() string {
+	s := fmt.Sprintf("\n%s tokens read at %.0f a second, %s written at %.1f a second; ended by %s",
+		report.Count(int64(v.PromptTokens)), v.PromptSpeed, report.Count(int64(len(v.IDs))), v.TokensPerSecond, v.Stop)
+	if v.Drafted > 0 {
+		s += fmt.Sprintf("; %d of %d drafted tokens stayed", v.Accepted, v.Drafted)
+	}
+	return s
+}
+
+// drafter loads the model of --draft; nil without.
+func drafter(ctx context.Context, e *env, c *cli.Context, target *loaded) (*runtime.Speculation, func(), error) {
+	ref := c.String("draft")
+	if ref == "" {
+		return nil, func() {}, nil
+	}
+	if k := c.Int("draft-tokens"); k < 1 || k > 64 {
+		return nil, nil, usage("--draft-tokens %d: want 1 to 64", k)
+	}
+	d, err := loadModel(ctx, e, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := target.Tokenizer()
+	if err == nil && d.tok != nil && a.Fingerprint() != d.tok.Fingerprint() {
+		err = fmt.Errorf("--draft %s has another tokenizer: a draft must share it", ref)
+	}
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return &runtime.Speculation{Draft: d.e.NewSession(), K: c.Int("draft-tokens")}, func() { d.Close() }, nil
 }

@@ -1,0 +1,270 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/parelm/pare/model/tokenizer"
+	"github.com/parelm/pare/runtime"
+)
+
+// Errors of a request that took too long.
+var (
+	errSlow  = errors.New("no token came in time")
+	errTotal = errors.New("the request took too long")
+)
+
+// job is a request on its way: its tasks, and how its answer looks.
+type job struct {
+	s       *Server
+	c       *common
+	id      string
+	kind    string // of the answer's object, without .chunk
+	created int64
+	prompt  int // tokens
+	tasks   []*task
+	chat    *chatRequest // nil for a completion
+	echo    string
+	cancel  context.CancelFunc
+	tools   bool // look for tool calls in the text
+	forced  bool // the text is a tool call, by grammar
+}
+
+type completionRequest struct {
+	common
+	Prompt   json.RawMessage `json:"prompt"`
+	Echo     bool            `json:"echo"`
+	Logprobs *int            `json:"logprobs"`
+	BestOf   *int            `json:"best_of"`
+	Suffix   *string         `json:"suffix"`
+}
+
+func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
+	var q completionRequest
+	if err := s.decode(w, r, &q); err != nil {
+		s.refuse(w, err)
+		return
+	}
+	ids, text, err := s.prompt(q.Prompt)
+	top := -1
+	switch {
+	case err != nil:
+	case q.Suffix != nil && *q.Suffix != "":
+		err = bad("suffix", "suffix is not supported")
+	case q.BestOf != nil && (q.N == nil && *q.BestOf != 1 || q.N != nil && *q.BestOf != *q.N):
+		err = bad("best_of", "best_of is not supported beyond n")
+	case q.Logprobs != nil && (*q.Logprobs < 0 || *q.Logprobs > maxTop):
+		err = bad("logprobs", "logprobs is %d: want 0 to %d", *q.Logprobs, maxTop)
+	case q.Logprobs != nil:
+		top = *q.Logprobs
+	}
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	j := &job{s: s, c: &q.common, kind: "text_completion", id: s.newID("cmpl-")}
+	if q.Echo {
+		j.echo = text
+	}
+	if q.MaxTokens == nil { // the default of this interface
+		n := min(16, s.o.Engine.Context()-len(ids))
+		q.MaxTokens = &n
+	}
+	j.serve(w, r, ids, top, nil)
+}
+
+// prompt reads the prompt of a completion: text, or token ids.
+func (s *Server) prompt(raw json.RawMessage) ([]int32, string, *apiError) {
+	var text string
+	var ids []int32
+	switch err := json.Unmarshal(raw, &text); {
+	case err == nil:
+		var e error
+		if ids, e = s.o.Tokenizer.EncodeOptions(text, tokenizer.Options{AddSpecial: true}); e != nil {
+			return nil, "", bad("prompt", "%v", e)
+		}
+	case json.Unmarshal(raw, &ids) == nil:
+		for _, id := range ids {
+			if id < 0 || int(id) >= s.o.Engine.Vocab() {
+				return nil, "", bad("prompt", "token %d: the vocabulary has %d", id, s.o.Engine.Vocab())
+			}
+		}
+		text = s.o.Tokenizer.Decode(ids, true)
+	default:
+		var one []json.RawMessage
+		if json.Unmarshal(raw, &one) == nil && len(one) == 1 {
+			return s.prompt(one[0])
+		}
+		return nil, "", bad("prompt", "prompt must be a string or a list of token ids; one prompt a request")
+	}
+	if len(ids) == 0 {
+		return nil, "", bad("prompt", "the prompt is empty")
+	}
+	return ids, text, nil
+}
+
+func (s *Server) newID(prefix string) string {
+	return fmt.Sprintf("%s%x-%x", prefix, s.started.UnixNano(), s.ids.Add(1))
+}
+
+func (s *Server) noModel() *apiError {
+	return &apiError{http.StatusNotFound, "model_not_found", "model", "this server has the model " + strconv.Quote(s.o.Name) + " alone"}
+}
+
+// serve makes the tasks of a request, queues them and answers.
+func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int, stops []string) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	total := time.AfterFunc(j.s.o.Total, func() {
+		for _, t := range j.tasks {
+			t.cancel(errTotal)
+		}
+	})
+	defer total.Stop()
+	if err := j.make(ctx, ids, top, stops); err != nil {
+		j.s.refuse(w, err)
+		return
+	}
+	if err := j.s.pool.submit(j.tasks...); err != nil {
+		j.s.refuse(w, apiErrorOf(err))
+		return
+	}
+	if j.c.Stream {
+		j.stream(w)
+	} else {
+		j.whole(w)
+	}
+}
+
+// make builds the tasks.
+func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *apiError {
+	s, c := j.s, j.c
+	if c.Model != "" && c.Model != s.o.Name {
+		return s.noModel()
+	}
+	n, err := c.choices()
+	if err != nil {
+		return err
+	}
+	how, err := c.sampling(s.o.Engine.Vocab())
+	if err != nil {
+		return err
+	}
+	g, err := c.grammarOf()
+	if err != nil {
+		return err
+	}
+	if j.forced {
+		g, err = j.chat.toolGrammar()
+		if err != nil {
+			return err
+		}
+	}
+	room := s.o.Engine.Context() - len(ids)
+	left := room
+	if c.MaxTokens != nil {
+		left = *c.MaxTokens
+	}
+	switch {
+	case room < 1:
+		return &apiError{http.StatusBadRequest, "context_length_exceeded", "", fmt.Sprintf("the prompt has %d tokens, the model's context is %d; nothing is cut off silently",
+			len(ids), s.o.Engine.Context())}
+	case left < 1:
+		return bad("max_tokens", "max_tokens is %d: want at least 1", left)
+	case left > room:
+		return &apiError{http.StatusBadRequest, "context_length_exceeded", "max_tokens", fmt.Sprintf("the prompt has %d tokens and %d more are asked for, the model's context is %d",
+			len(ids), left, s.o.Engine.Context())}
+	}
+	j.prompt, j.created = len(ids), time.Now().Unix()
+	seed := uint64(time.Now().UnixNano())
+	if c.Seed != nil {
+		seed = uint64(*c.Seed)
+	}
+	eos := s.o.EOS
+	if c.IgnoreEOS && g == nil {
+		eos = nil
+	}
+	for i := range n {
+		how.Seed = seed + uint64(i)<<32
+		t := &task{prompt: ids, max: left, eos: eos, text: runtime.NewText(s.o.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
+			events: make(chan event, maxBuffered+8), began: time.Now(), m: s.m}
+		t.ctx, t.cancel = context.WithCancelCause(ctx)
+		var constraint runtime.Constraint
+		if g != nil {
+			t.matcher = g.NewMatcher(s.vocab)
+			constraint = t.matcher
+		}
+		t.sampler = runtime.NewSampler(how, constraint, ids)
+		j.tasks = append(j.tasks, t)
+	}
+	return nil
+}
+
+// next returns the next event of a task; a task that gives no first one in time is cancelled.
+func (j *job) next(t *task, first bool) event {
+	if !first {
+		return <-t.events
+	}
+	timer := time.NewTimer(j.s.o.FirstToken)
+	defer timer.Stop()
+	select {
+	case e := <-t.events:
+		return e
+	case <-timer.C:
+		t.cancel(errSlow)
+		j.s.pool.poke()
+		return <-t.events
+	}
+}
+
+// collected is the text of one choice.
+type collected struct {
+	text   string
+	tokens []tokenInfo
+	reason string
+}
+
+// whole answers when all is written.
+func (j *job) whole(w http.ResponseWriter) {
+	var out []collected
+	for _, t := range j.tasks {
+		var c collected
+		for first := true; ; first = false {
+			e := j.next(t, first)
+			c.text += e.text
+			c.tokens = append(c.tokens, e.tokens...)
+			if e.done {
+				if e.err != nil {
+					j.s.refuse(w, apiErrorOf(e.err))
+					return
+				}
+				c.reason = e.reason
+				break
+			}
+		}
+		out = append(out, c)
+	}
+	j.s.write(w, http.StatusOK, j.answer(out))
+}
+
+type usage struct {
+	Prompt     int            `json:"prompt_tokens"`
+	Completion int            `json:"completion_tokens"`
+	Total      int            `json:"total_tokens"`
+	Details    map[string]int `json:"prompt_tokens_details"`
+}
+
+// usage counts tokens; all tasks have ended.
+func (j *job) usage() *usage {
+	u := &usage{Prompt: j.prompt, Details: map[string]int{"cached_tokens": j.tasks[0].cached}}
+	for _, t := range j.tasks {
+		u.Completion += t.made
+	}
+	u.Total = u.Prompt + u.Completion
+	return u
+}
