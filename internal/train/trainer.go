@@ -25,6 +25,8 @@ type Settings struct {
 	DecayEmbeddings bool
 	// EMA, when above 0, keeps a mean of the weights that forgets by this factor a step; it is what Tensors returns.
 	EMA float64
+	// Backend names what computes, as openBackend reads it: "" is $GOMLX_BACKEND, else pare's own.
+	Backend string
 }
 
 // ErrNotFinite is the class of errors of a step whose loss or gradient is not a number. The state is that before the step.
@@ -120,7 +122,11 @@ func New(m *model.Model, losses []Loss, s Settings) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{backend: newBackend(), student: st, settings: s, losses: losses, inputs: inputs, steps: map[stepKey]*program{}}
+	b, err := openBackend(s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{backend: b, student: st, settings: s, losses: losses, inputs: inputs, steps: map[stepKey]*program{}}
 	for i, v := range st.variables {
 		x, err := v.value()
 		if err != nil {
