@@ -34,6 +34,12 @@ func (r *Report) Markdown() []byte {
 	if _, ok := r.sizePlot(); ok {
 		w("![%s against size](plot.svg)\n\n", md(r.Title))
 	}
+	for _, c := range r.Story() {
+		w("- **%s**, %s\n", md(c.Stage), md(c.Text))
+	}
+	if len(r.Story()) > 0 {
+		w("\n")
+	}
 	w("## Models\n\n")
 	r.markdownModels(w)
 	if r.Gate != nil {
