@@ -68,8 +68,7 @@ type cache struct {
 	spec  cacheSpec
 	pages []*page
 	spare []*page
-	row   []float32 // of one head, on its way into a page
-	half  []byte
+	half  []byte // a key on its way into a page
 	codes []int8
 	scale []float32
 }

@@ -15,8 +15,6 @@ type tiledActs struct {
 	q          []int8
 	d, s, h    []float32 // scales; sums of codes times scale; the same of half blocks
 	qs, ds, hs int       // distances of groups, in elements
-	bf         []uint16  // bfloat16: for matrices of 16-bit floats
-	bs         int
 }
 
 // reset makes room for rows in tiled form where that pays.

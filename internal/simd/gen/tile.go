@@ -54,7 +54,7 @@ func (g *fn) tileStore(tile int, base string, disp int, index string) {
 }
 func (g *fn) tileZero(tile int) { g.vex(ppF2, 0x49, -1, 0, 0, byte(0xc0|tile<<3)) }
 
-// tileDot emits dst += a * b for bytes, a signed and b signed or not, or (tileDotBF16) for pairs of bfloat16.
+// tileDot emits dst += a * b for bytes, a signed and b signed or not.
 func (g *fn) tileDot(unsigned bool, dst, a, b int) {
 	pp := ppF2
 	if unsigned {
@@ -62,7 +62,6 @@ func (g *fn) tileDot(unsigned bool, dst, a, b int) {
 	}
 	g.vex(pp, 0x5e, b, 0, 0, byte(0xc0|dst<<3|a))
 }
-func (g *fn) tileDotBF16(dst, a, b int) { g.vex(ppF3, 0x5c, b, 0, 0, byte(0xc0|dst<<3|a)) }
 
 // tileConfig loads the shapes of the tiles from the 64 bytes at base; tileRelease forgets them.
 func (g *fn) tileConfig(base string) {
