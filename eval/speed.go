@@ -32,7 +32,7 @@ type Benchmark struct {
 // token at a time behind a short prompt. The rates are medians over the repetitions after one that does not count.
 func Bench(ctx context.Context, path string, prompt, generate, repetitions int) (*Benchmark, error) {
 	var b Benchmark
-	e, err := b.Load(ctx, func() (*model.Model, error) { return model.Open(path) })
+	e, err := b.Load(ctx, func() (*model.Model, error) { return model.Open(path) }, runtime.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func Bench(ctx context.Context, path string, prompt, generate, repetitions int) 
 	if b.Prefill, err = Prefill(ctx, e, prompt, repetitions); err != nil {
 		return nil, err
 	}
-	if b.Decode, err = Decode(ctx, e, generate, 1, repetitions); err != nil {
+	if b.Decode, err = Decode(ctx, e, generate, 1, 0, repetitions); err != nil {
 		return nil, err
 	}
 	b.PeakMemory = peak.Bytes()
@@ -49,7 +49,7 @@ func Bench(ctx context.Context, path string, prompt, generate, repetitions int) 
 }
 
 // Load opens a model and loads it, timed, after which the process's peak memory counts anew.
-func (b *Benchmark) Load(ctx context.Context, open func() (*model.Model, error)) (*runtime.Engine, error) {
+func (b *Benchmark) Load(ctx context.Context, open func() (*model.Model, error), o runtime.Options) (*runtime.Engine, error) {
 	debug.FreeOSMemory()
 	peak.Reset()
 	start := time.Now()
@@ -57,7 +57,7 @@ func (b *Benchmark) Load(ctx context.Context, open func() (*model.Model, error))
 	if err != nil {
 		return nil, err
 	}
-	e, err := runtime.Load(ctx, m, runtime.Options{})
+	e, err := runtime.Load(ctx, m, o)
 	if err != nil {
 		m.Close()
 		return nil, err
@@ -77,17 +77,25 @@ func Prefill(ctx context.Context, e *runtime.Engine, n, repetitions int) (Speed,
 	})
 }
 
-// Decode measures writing n tokens to each of batch sequences, one token of each at a time. The rate counts all.
-func Decode(ctx context.Context, e *runtime.Engine, n, batch, repetitions int) (Speed, error) {
+// Decode measures writing n tokens to each of batch sequences, one token of each at a time, behind depth tokens that are
+// there already. The rate counts all that are written.
+func Decode(ctx context.Context, e *runtime.Engine, n, batch, depth, repetitions int) (Speed, error) {
 	ids := randomIDs(e, n)
 	sessions, works := make([]*runtime.Session, batch), make([]*runtime.Work, batch)
 	for i := range sessions {
 		sessions[i] = e.NewSession()
 		works[i] = &runtime.Work{Session: sessions[i], Logits: [][]float32{make([]float32, e.Vocab())}}
+		if depth > 0 {
+			if _, err := sessions[i].Step(ctx, randomIDs(e, depth)); err != nil {
+				return Speed{}, err
+			}
+		}
 	}
 	return repeat(n*batch, repetitions, func() error {
 		for _, s := range sessions {
-			s.Reset()
+			if err := s.Truncate(ctx, depth); err != nil {
+				return err
+			}
 		}
 		for i := range ids {
 			for j, w := range works {

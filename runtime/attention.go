@@ -2,13 +2,22 @@ package runtime
 
 import (
 	"math"
+	"sync"
 
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
-func (c *compiler) attention(n *model.Node) {
+// Attention over the paged cache, after Dao et al., "FlashAttention" (2022): a few queries of all the heads that share a
+// key/value head meet the keys page by page; scores live in a small buffer, and what has been summed up is rescaled when
+// a larger score turns up. Pages start at fixed positions and a row meets the same ones in the same order whoever is
+// beside it, so its bits depend on neither the batch nor the cut of the prompt.
+
+// attendRows is about how many rows, queries times heads, one task computes.
+const attendRows = 64
+
+func (c *compiler) attention(n *model.Node) error {
 	q, k, v := n.In[0], n.In[1], n.In[2]
 	qb, kb, vb := c.buf[q], c.buf[k], c.buf[v]
 	c.buf[n] = c.alloc(n.Out.Size())
@@ -16,9 +25,14 @@ func (c *compiler) attention(n *model.Node) {
 	c.use(k)
 	c.use(v)
 	a, id := n.Attn, len(c.plan.caches)
-	c.plan.caches = append(c.plan.caches, specOf(a))
+	spec, err := specOf(a, c.e.cache)
+	if err != nil {
+		return err
+	}
+	c.plan.caches = append(c.plan.caches, spec)
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
+	block := max(1, attendRows*a.KVHeads/a.Heads)
 	c.step("attention", func(b *batch) {
 		query, key, value, out := b.f(qb, qw), b.f(kb, kw), b.f(vb, vw), b.f(dst, width)
 		for _, p := range b.parts {
@@ -27,47 +41,108 @@ func (c *compiler) attention(n *model.Node) {
 				cache.put(p.pos+i, key[(p.lo+i)*kw:][:kw], value[(p.lo+i)*vw:][:vw])
 			}
 		}
-		// One task is a few queries of one key/value head: its query heads share the keys.
+		tasks := 0
 		for _, p := range b.parts {
-			const block = 8
-			blocks := (p.n + block - 1) / block
-			par.For(blocks*a.KVHeads, 1, func(t, _ int) {
-				kv, first := t%a.KVHeads, t/a.KVHeads*block
-				attend(a, p, p.s.caches[id], kv, first, min(first+block, p.n), query, out, qw, width)
-			})
+			tasks += (p.n + block - 1) / block * a.KVHeads
+		}
+		par.For(tasks, 1, func(t, _ int) {
+			for _, p := range b.parts {
+				n := (p.n + block - 1) / block * a.KVHeads
+				if t >= n {
+					t -= n
+					continue
+				}
+				first := t / a.KVHeads * block
+				attend(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
+				return
+			}
+		})
+		for _, p := range b.parts {
 			p.s.caches[id].forget(p.pos + p.n)
 		}
 	})
+	return nil
+}
+
+// attendScratch is what one task needs: queries, scores and sums of its rows, and a page of one head.
+type attendScratch struct{ q, s, o, page, top, sum []float32 }
+
+var attendScratches = sync.Pool{New: func() any { return new(attendScratch) }}
+
+func sized(p *[]float32, n int) []float32 {
+	if cap(*p) < n {
+		*p = make([]float32, n)
+	}
+	return (*p)[:n]
 }
 
 // attend computes rows [lo,hi) of a part for the query heads of one key/value head.
 func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int) {
-	group := a.Heads / a.KVHeads
-	scores := make([]float32, p.pos+hi)
+	group, spec := a.Heads/a.KVHeads, &c.spec
+	rows := (hi - lo) * group
+	w := attendScratches.Get().(*attendScratch)
+	defer attendScratches.Put(w)
+	q, s, o := sized(&w.q, rows*a.HeadDim), sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
+	top, sum, buf := sized(&w.top, rows), sized(&w.sum, rows), sized(&w.page, spec.headSize())
 	for i := lo; i < hi; i++ {
-		pos := p.pos + i
-		first := 0
-		if a.Window > 0 {
-			first = max(0, pos-a.Window+1)
-		}
-		for h := kv * group; h < (kv+1)*group; h++ {
-			q := query[(p.lo+i)*qw+h*a.HeadDim:][:a.HeadDim]
-			s := scores[:pos+1-first]
-			for j := range s {
-				at := first + j
-				s[j] = simd.Dot(q, c.spec.key(c.pages[at/pageKeys], kv, at%pageKeys)) * float32(a.Scale)
-			}
-			bias(a, s, h, first)
-			simd.Softmax(s, s)
-			y := out[(p.lo+i)*width+h*a.ValueDim:][:a.ValueDim]
-			clear(y)
-			for j, w := range s {
-				at := first + j
-				v := c.spec.value(c.pages[at/pageKeys], kv, at%pageKeys)
-				simd.Axpy(y, v, w)
-			}
-		}
+		at := (i - lo) * group * a.HeadDim
+		simd.Scale(q[at:at+group*a.HeadDim], query[(p.lo+i)*qw+kv*group*a.HeadDim:][:group*a.HeadDim], float32(a.Scale))
 	}
+	clear(o)
+	clear(sum)
+	for r := range top {
+		top[r] = float32(math.Inf(-1))
+	}
+	first := 0
+	if a.Window > 0 {
+		first = max(0, p.pos+lo-a.Window+1)
+	}
+	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
+		keys, values := spec.load(c.pages[pg], kv, buf)
+		n := min(pageKeys, p.pos+hi-pg*pageKeys)
+		panels := (n + panel - 1) / panel
+		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, panels, a.HeadDim, false)
+		for r := range rows {
+			pos := p.pos + lo + r/group
+			from, to := 0, min(n, pos+1-pg*pageKeys)
+			if a.Window > 0 {
+				from = max(0, pos-a.Window+1-pg*pageKeys)
+			}
+			x := s[r*pageKeys:][:n]
+			if from >= to { // nothing here for this row
+				clear(x)
+				continue
+			}
+			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
+			soften(x, from, to, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
+		}
+		simd.MulPanels(o, spec.valuePad, s, pageKeys, rows, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
+	}
+	for r := range rows {
+		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
+		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])
+	}
+}
+
+// soften replaces the scores [from,to) of a row by their exponentials relative to the largest so far, zeroes the others,
+// and brings the row's sums up to date.
+func soften(x []float32, from, to int, o []float32, top, sum *float32) {
+	m := max(*top, simd.Max(x[from:to]))
+	if m > *top {
+		if *sum != 0 {
+			f := float32(math.Exp(float64(*top - m)))
+			*sum *= f
+			simd.Scale(o, o, f)
+		}
+		*top = m
+	}
+	clear(x[:from])
+	clear(x[to:])
+	if math.IsInf(float64(m), -1) {
+		clear(x[from:to])
+		return
+	}
+	*sum += simd.ExpSum(x[from:to], x[from:to], m)
 }
 
 // bias applies the soft cap and alibi to the scores of the keys from position first on.

@@ -1,29 +1,108 @@
 package runtime
 
-import "github.com/parelm/pare/model"
+import (
+	"fmt"
+
+	"github.com/parelm/pare/internal/simd"
+	"github.com/parelm/pare/model"
+)
 
 // pageKeys is how many positions one page of the cache holds. Pages let a cache grow without copying and a sliding
 // window forget; their borders are fixed positions, so that attention adds up in the same order however a prompt is cut.
 const pageKeys = 64
 
-// cacheSpec is the shape of the keys and values of one attention node.
+const panel = 16 // columns that lie together for simd.MulPanels
+
+// cacheSpec is the shape of the keys and values of one attention node, and how they are stored.
+//
+// In a page each head has keyDim x 64 values of keys and 64 x valuePad of values. Keys lie as products of queries and
+// keys read them: in panels of 16 keys, in a panel dimension after dimension. Values lie position after position, padded
+// to a multiple of 16.
 type cacheSpec struct {
 	kvHeads, keyDim, valueDim int
 	window                    int
+	valuePad                  int
+	kind                      cacheKind
+}
+
+// cacheKind is how keys and values are stored.
+type cacheKind string
+
+const (
+	cacheF32  cacheKind = "f32"
+	cacheF16  cacheKind = "f16"
+	cacheBF16 cacheKind = "bf16"
+	cacheQ80  cacheKind = "q8_0" // bytes, with a scale for each 32 of a position's values
+)
+
+// parseCache reads Options.Cache.
+func parseCache(s string) (cacheKind, error) {
+	switch k := cacheKind(s); k {
+	case "":
+		return cacheF32, nil
+	case cacheF32, cacheF16, cacheBF16, cacheQ80:
+		return k, nil
+	}
+	return "", fmt.Errorf("cache type %q: want f32, f16, bf16 or q8_0", s)
+}
+
+func specOf(a *model.Attention, kind cacheKind) (cacheSpec, error) {
+	s := cacheSpec{a.KVHeads, a.HeadDim, a.ValueDim, a.Window, (a.ValueDim + panel - 1) / panel * panel, kind}
+	if kind == cacheQ80 && (s.keyDim%32 != 0 || s.valueDim%32 != 0) {
+		return s, fmt.Errorf("a q8_0 cache needs heads of a multiple of 32 values; this model's have %d and %d", s.keyDim, s.valueDim)
+	}
+	return s, nil
+}
+
+// page is the keys and values of 64 positions, in one of the forms.
+type page struct {
+	f []float32 // f32
+	h []byte    // f16, bf16
+	q []int8    // q8_0
+	d []float32 // its scales: for each head [keyDim/32][64] of keys, [64][valueDim/32] of values
 }
 
 // cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is nil
-// once it has left the window. Within a page, each head's keys lie together, then each head's values.
+// once it has left the window.
 type cache struct {
 	spec  cacheSpec
-	pages [][]float32
-	spare [][]float32
+	pages []*page
+	spare []*page
+	half  []byte // a key on its way into a page
+	codes []int8
+	scale []float32
 }
 
-func (s *cacheSpec) pageSize() int { return pageKeys * s.kvHeads * (s.keyDim + s.valueDim) }
+func (s *cacheSpec) headKeys() int   { return pageKeys * s.keyDim }
+func (s *cacheSpec) headValues() int { return pageKeys * s.valuePad }
+func (s *cacheSpec) headSize() int   { return s.headKeys() + s.headValues() }
+func (s *cacheSpec) headScales() int { return pageKeys * (s.keyDim + s.valueDim) / 32 }
+
+// pageBytes is the memory of a page.
+func (s *cacheSpec) pageBytes() int {
+	n := s.kvHeads * s.headSize()
+	switch s.kind {
+	case cacheF32:
+		return 4 * n
+	case cacheQ80:
+		return n + 4*s.kvHeads*s.headScales()
+	}
+	return 2 * n
+}
+
+func (s *cacheSpec) newPage() *page {
+	n := s.kvHeads * s.headSize()
+	switch s.kind {
+	case cacheF32:
+		return &page{f: make([]float32, n)}
+	case cacheQ80:
+		return &page{q: make([]int8, n), d: make([]float32, s.kvHeads*s.headScales())}
+	}
+	return &page{h: make([]byte, 2*n)}
+}
 
 // page returns the page of a position, making it where it is new.
-func (c *cache) page(pos int) []float32 {
+func (c *cache) page(pos int) *page {
 	p := pos / pageKeys
 	for len(c.pages) <= p {
 		c.pages = append(c.pages, nil)
@@ -32,30 +111,91 @@ func (c *cache) page(pos int) []float32 {
 		if n := len(c.spare); n > 0 {
 			c.pages[p], c.spare = c.spare[n-1], c.spare[:n-1]
 		} else {
-			c.pages[p] = make([]float32, c.spec.pageSize())
+			c.pages[p] = c.spec.newPage()
 		}
 	}
 	return c.pages[p]
 }
 
-// key and value return the vectors of a head at a place within a page.
-func (s *cacheSpec) key(page []float32, head, i int) []float32 {
-	at := (head*pageKeys + i) * s.keyDim
-	return page[at : at+s.keyDim]
-}
-
-func (s *cacheSpec) value(page []float32, head, i int) []float32 {
-	at := pageKeys*s.kvHeads*s.keyDim + (head*pageKeys+i)*s.valueDim
-	return page[at : at+s.valueDim]
-}
-
 // put stores the key and value rows of position pos.
 func (c *cache) put(pos int, k, v []float32) {
-	page, i := c.page(pos), pos%pageKeys
-	for h := range c.spec.kvHeads {
-		copy(c.spec.key(page, h, i), k[h*c.spec.keyDim:])
-		copy(c.spec.value(page, h, i), v[h*c.spec.valueDim:])
+	s, p, i := &c.spec, c.page(pos), pos%pageKeys
+	for h := range s.kvHeads {
+		key, value := k[h*s.keyDim:(h+1)*s.keyDim], v[h*s.valueDim:(h+1)*s.valueDim]
+		at := h*s.headSize() + i/panel*panel*s.keyDim + i%panel // of the key's first value; the others follow 16 apart
+		vt := h*s.headSize() + s.headKeys() + i*s.valuePad
+		switch s.kind {
+		case cacheF32:
+			scatter(p.f[at:], key)
+			copy(p.f[vt:], value)
+		case cacheQ80:
+			c.putQ80(p, h, i, at, vt, key, value)
+		default:
+			c.putHalf(p, at, vt, key, value)
+		}
 	}
+}
+
+// scatter stores a key's values in its panel.
+func scatter[T any](dst, key []T) {
+	for d, x := range key {
+		dst[d*panel] = x
+	}
+}
+
+func (c *cache) putHalf(p *page, at, vt int, key, value []float32) {
+	narrow := simd.F32ToF16
+	if c.spec.kind == cacheBF16 {
+		narrow = simd.F32ToBF16
+	}
+	if c.half == nil {
+		c.half = make([]byte, 2*c.spec.keyDim)
+	}
+	narrow(c.half, key)
+	for d := range key {
+		copy(p.h[2*(at+d*panel):][:2], c.half[2*d:])
+	}
+	narrow(p.h[2*vt:2*(vt+len(value))], value)
+}
+
+func (c *cache) putQ80(p *page, h, i, at, vt int, key, value []float32) {
+	s := &c.spec
+	if c.codes == nil {
+		c.codes, c.scale = make([]int8, s.keyDim), make([]float32, s.keyDim/32)
+	}
+	simd.QuantizeRow(c.codes, c.scale, key)
+	scatter(p.q[at:], c.codes)
+	d := p.d[h*s.headScales():]
+	for b, x := range c.scale {
+		d[b*pageKeys+i] = x
+	}
+	n := s.valueDim / 32
+	simd.QuantizeRow(p.q[vt:vt+s.valueDim], d[pageKeys*s.keyDim/32+i*n:][:n], value)
+}
+
+// load returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
+func (s *cacheSpec) load(p *page, head int, buf []float32) (keys, values []float32) {
+	at, n := head*s.headSize(), s.headSize()
+	buf = buf[:n]
+	switch s.kind {
+	case cacheF32:
+		buf = p.f[at : at+n]
+	case cacheF16:
+		simd.F16ToF32(buf, p.h[2*at:2*(at+n)])
+	case cacheBF16:
+		simd.BF16ToF32(buf, p.h[2*at:2*(at+n)])
+	case cacheQ80:
+		q, d := p.q[at:at+n], p.d[head*s.headScales():]
+		for j := 0; j < pageKeys; j += panel {
+			for b := range s.keyDim / 32 {
+				from := j*s.keyDim + b*32*panel
+				simd.ScalePanel(buf[from:from+32*panel], q[from:from+32*panel], (*[16]float32)(d[b*pageKeys+j:]))
+			}
+		}
+		from, blocks := s.headKeys(), pageKeys*s.valueDim/32
+		simd.ScaleBlocks(buf[from:], q[from:], d[pageKeys*s.keyDim/32:][:blocks])
+	}
+	return buf[:s.headKeys()], buf[s.headKeys():]
 }
 
 // forget drops the pages that no query from position pos on can see.
@@ -92,11 +232,7 @@ func (e *Engine) CacheBytes(n int) int64 {
 		if s.window > 0 {
 			keys = min(n, s.window+pageKeys)
 		}
-		total += int64((keys+pageKeys-1)/pageKeys) * int64(s.pageSize()) * 4
+		total += int64((keys+pageKeys-1)/pageKeys) * int64(s.pageBytes())
 	}
 	return total
-}
-
-func specOf(a *model.Attention) cacheSpec {
-	return cacheSpec{a.KVHeads, a.HeadDim, a.ValueDim, a.Window}
 }

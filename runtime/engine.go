@@ -15,6 +15,8 @@ type Options struct {
 	// Batch is how many tokens of a prompt go through the layers at once; 0 means 256. It bounds the memory for
 	// activations and changes no result.
 	Batch int
+	// Cache is how keys and values are kept: f32, f16, bf16 or q8_0. Empty means f32.
+	Cache string
 	// Lazy leaves the weights on disk until LoadLayer asks for a layer's, for work that goes through a model one layer
 	// at a time in bounded memory.
 	Lazy bool
@@ -31,6 +33,7 @@ type Engine struct {
 	norms   map[*model.Node]affine
 	context int
 	batch   int
+	cache   cacheKind
 
 	bufs, tailBufs [][]float32
 	acts           activations
@@ -60,6 +63,9 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 		e.batch = 256
 	}
 	var err error
+	if e.cache, err = parseCache(o.Cache); err != nil {
+		return nil, err
+	}
 	if e.plan, err = compile(e, m.Graph); err != nil {
 		return nil, err
 	}

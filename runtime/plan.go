@@ -182,7 +182,7 @@ func (c *compiler) emit(n *model.Node) error {
 	case model.OpRope:
 		c.rope(n)
 	case model.OpAttention:
-		c.attention(n)
+		return c.attention(n)
 	case model.OpAct:
 		c.act(n)
 	case model.OpAdd:

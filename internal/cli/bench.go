@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,12 +15,9 @@ import (
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/peak"
 	"github.com/parelm/pare/internal/report"
-	"github.com/parelm/pare/internal/rng"
 	"github.com/parelm/pare/internal/simd"
-	"github.com/parelm/pare/model"
-	"github.com/parelm/pare/model/codec"
-	"github.com/parelm/pare/model/tensor"
 	"github.com/parelm/pare/quantize"
+	"github.com/parelm/pare/runtime"
 )
 
 func init() {
@@ -27,33 +25,65 @@ func init() {
 		Name: "bench", Usage: "measure speed, load time and memory",
 		ArgsUsage: "MODEL",
 		Description: modelHelp + `
-pp512 reads a prompt of 512 random tokens, tg64 writes 64 tokens one by one. Rates are medians over the
-repetitions, after one that does not count. With --config no weights are needed: random ones of that shape.
+pp512 reads a prompt of 512 random tokens, tg64 writes 64 tokens one by one, tg64@4096 does so behind 4096 others. Rates
+are medians over the repetitions, after one that does not count. Writing one sequence reads all weights for every token:
+GB/s counts those bytes, and the ceiling is what the same threads reach in the same run when they only read.
+
+With --config no weights are needed: random ones of that shape. -o writes them as a GGUF file instead, for other
+programs to be measured on the same.
 
 examples
   pare bench model.gguf
-  pare bench model.gguf -p 128,512 -n 64 -b 1,4 --threads 1,2
-  pare bench --config config.json --format Q4_K_M`,
-		Flags: []cli.Flag{
+  pare bench model.gguf -p 128,512 -n 64 -b 1,8 -d 0,4096 --threads 1,2 --cache q8_0
+  pare bench --config config.json --format Q4_K_M
+  pare bench --config config.json --format Q4_0 -o random.gguf`,
+		Flags: append(outFlags("the random model of --config, as a GGUF file"),
 			&cli.StringFlag{Name: "p", Aliases: []string{"n-prompt"}, Value: "512", Usage: "prompt lengths `N,N..`; 0 for none"},
 			&cli.StringFlag{Name: "n", Aliases: []string{"n-gen"}, Value: "64", Usage: "how many tokens to write `N,N..`; 0 for none"},
 			&cli.StringFlag{Name: "b", Aliases: []string{"batch"}, Value: "1", Usage: "how many sequences to write at once `B,B..`"},
+			&cli.StringFlag{Name: "d", Aliases: []string{"depth"}, Value: "0", Usage: "how many tokens `D,D..` stand before those that are written"},
+			&cli.StringFlag{Name: "cache", Usage: "keep keys and values as `T`: f32, f16, bf16 or q8_0", DefaultText: "f32"},
 			&cli.IntFlag{Name: "r", Aliases: []string{"repetitions"}, Value: 5, Usage: "repetitions `R`"},
 			&cli.StringFlag{Name: "threads", Usage: "how many threads `N,N..` to compute with", DefaultText: "all cores"},
 			&cli.StringFlag{Name: "config", Usage: "measure random weights of the shape of this config.json `FILE`"},
 			&cli.StringFlag{Name: "format", Value: "Q4_K_M", Usage: "their format `F`"},
-		},
+		),
 		Action: action(bench),
 	})
 }
 
+// benchResult is one line of the table. Rate and share of the ceiling are those of reading weights while one sequence is
+// written.
 type benchResult struct {
 	Test            string  `json:"test"`
 	Threads         int     `json:"threads"`
 	Batch           int     `json:"batch"`
+	Depth           int     `json:"depth"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	Stddev          float64 `json:"stddev"`
+	GBPerSecond     float64 `json:"gb_per_second,omitempty"`
+	OfCeiling       float64 `json:"of_ceiling,omitempty"`
 }
+
+// readsAll reports whether the test reads the weights once for every token.
+func (r benchResult) readsAll() bool { return strings.HasPrefix(r.Test, "tg") && r.Batch == 1 }
+
+// benchmark is what the verb answers.
+type benchmark struct {
+	Model       string              `json:"model"`
+	Format      string              `json:"format"`
+	Bytes       int64               `json:"bytes"`
+	Results     []benchResult       `json:"results"`
+	LoadSeconds float64             `json:"load_seconds"`
+	PeakMemory  int64               `json:"peak_memory_bytes"`
+	Kernel      string              `json:"kernel"`
+	Kernels     []runtime.KernelUse `json:"kernels"`
+	TokenBytes  int64               `json:"bytes_per_token"` // of weights, read to write one token
+	Ceilings    map[string]float64  `json:"ceiling_gb_per_second"`
+}
+
+// benchPlan is what to measure.
+type benchPlan struct{ prompts, writes, batches, depths, threads []int }
 
 // counts reads a list of numbers.
 func counts(c *cli.Context, flag string, least int) ([]int, error) {
@@ -68,169 +98,160 @@ func counts(c *cli.Context, flag string, least int) ([]int, error) {
 	return out, nil
 }
 
-func bench(ctx context.Context, e *env, c *cli.Context) error {
-	prompts, err := counts(c, "p", 0)
-	if err != nil {
-		return err
-	}
-	writes, err := counts(c, "n", 0)
-	if err != nil {
-		return err
-	}
-	batches, err := counts(c, "b", 1)
-	if err != nil {
-		return err
-	}
-	threads := []int{par.Threads()}
-	if c.String("threads") != "" {
-		if threads, err = counts(c, "threads", 1); err != nil {
+func (p *benchPlan) read(c *cli.Context) error {
+	p.threads = []int{par.Threads()}
+	for _, f := range []struct {
+		flag  string
+		least int
+		to    *[]int
+	}{{"p", 0, &p.prompts}, {"n", 0, &p.writes}, {"b", 1, &p.batches}, {"d", 0, &p.depths}, {"threads", 1, &p.threads}} {
+		if f.flag == "threads" && c.String(f.flag) == "" {
+			continue
+		}
+		n, err := counts(c, f.flag, f.least)
+		if err != nil {
 			return err
 		}
+		*f.to = n
 	}
 	if c.Int("r") < 1 {
 		return usage("-r %d: want at least 1", c.Int("r"))
 	}
-	if !slices.ContainsFunc(slices.Concat(prompts, writes), func(n int) bool { return n > 0 }) {
+	if slices.Max(p.prompts) == 0 && slices.Max(p.writes) == 0 {
 		return usage("-p 0 and -n 0 leave nothing to measure")
+	}
+	return nil
+}
+
+func bench(ctx context.Context, e *env, c *cli.Context) error {
+	var plan benchPlan
+	if err := plan.read(c); err != nil {
+		return err
 	}
 	open, err := benchModel(ctx, e, c)
 	if err != nil {
 		return err
 	}
+	if c.String("out") != "" {
+		return benchWrite(ctx, e, c, open)
+	}
 	var b eval.Benchmark
-	engine, err := b.Load(ctx, open)
+	engine, err := b.Load(ctx, open, runtime.Options{Cache: c.String("cache")})
 	if err != nil {
 		return err
 	}
 	defer engine.Model.Close()
-	for _, n := range append(append([]int{}, prompts...), writes...) {
+	for _, n := range plan.prompts {
 		if n > engine.Context() {
-			return usage("-p or -n %d: the model's context is %d tokens", n, engine.Context())
+			return usage("-p %d: the model's context is %d tokens", n, engine.Context())
 		}
 	}
-	v := struct {
-		Model       string        `json:"model"`
-		Format      string        `json:"format"`
-		Bytes       int64         `json:"bytes"`
-		Results     []benchResult `json:"results"`
-		LoadSeconds float64       `json:"load_seconds"`
-		PeakMemory  int64         `json:"peak_memory_bytes"`
-		Kernel      string        `json:"kernel"`
-	}{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, Kernel: simd.Kernel()}
+	for _, n := range plan.writes {
+		for _, d := range plan.depths {
+			if n+d > engine.Context() {
+				return usage("-n %d behind -d %d: the model's context is %d tokens", n, d, engine.Context())
+			}
+		}
+	}
+	v := benchmark{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, Kernel: simd.Kernel(),
+		Ceilings: map[string]float64{}}
 	format, _ := engine.Model.Format()
 	v.Format = quantize.DisplayName(format)
-	add := func(test string, n, t, batch int, f func() (eval.Speed, error)) error {
-		if n == 0 {
-			return nil
-		}
-		s, err := f()
-		v.Results = append(v.Results, benchResult{fmt.Sprintf("%s%d", test, n), t, batch, s.TokensPerSecond, s.StdDev})
+	v.Kernels, v.TokenBytes = engine.Kernels()
+	if err := v.measure(ctx, engine, &plan, c.Int("r")); err != nil {
 		return err
 	}
-	for _, t := range threads {
+	v.PeakMemory = peak.Bytes()
+	v.ceilings(plan.threads)
+	return e.print(v, v.print)
+}
+
+// measure runs the tests.
+func (v *benchmark) measure(ctx context.Context, e *runtime.Engine, p *benchPlan, repetitions int) error {
+	add := func(test string, t, batch, depth int, s eval.Speed) {
+		v.Results = append(v.Results, benchResult{Test: test, Threads: t, Batch: batch, Depth: depth, TokensPerSecond: s.TokensPerSecond, Stddev: s.StdDev})
+	}
+	defer par.SetThreads(par.Threads())
+	for _, t := range p.threads {
 		par.SetThreads(t)
-		for _, n := range prompts {
-			if err := add("pp", n, t, 1, func() (eval.Speed, error) { return eval.Prefill(ctx, engine, n, c.Int("r")) }); err != nil {
+		for _, n := range p.prompts {
+			if n == 0 {
+				continue
+			}
+			s, err := eval.Prefill(ctx, e, n, repetitions)
+			if err != nil {
 				return err
 			}
+			add(fmt.Sprintf("pp%d", n), t, 1, 0, s)
 		}
-		for _, n := range writes {
-			for _, batch := range batches {
-				if err := add("tg", n, t, batch, func() (eval.Speed, error) { return eval.Decode(ctx, engine, n, batch, c.Int("r")) }); err != nil {
+		for _, n := range p.writes {
+			for i := range len(p.batches) * len(p.depths) {
+				batch, depth := p.batches[i/len(p.depths)], p.depths[i%len(p.depths)]
+				if n == 0 {
+					continue
+				}
+				s, err := eval.Decode(ctx, e, n, batch, depth, repetitions)
+				if err != nil {
 					return err
 				}
-			}
-		}
-	}
-	v.PeakMemory = peak.Bytes()
-	return e.print(v, func(w io.Writer) {
-		rows := [][]string{{"test", "threads", "batch", "tokens/s"}}
-		for _, r := range v.Results {
-			rows = append(rows, []string{r.Test, fmt.Sprint(r.Threads), fmt.Sprint(r.Batch), fmt.Sprintf("%.2f ± %.2f", r.TokensPerSecond, r.Stddev)})
-		}
-		table(w, rows)
-		fmt.Fprintf(w, "\n%s, %s weights, loaded in %.2f s, at most %s of memory, %s kernels\n", v.Format, report.Bytes(v.Bytes), v.LoadSeconds, report.Bytes(v.PeakMemory), v.Kernel)
-	})
-}
-
-// benchModel returns what opens the model to measure.
-func benchModel(ctx context.Context, e *env, c *cli.Context) (func() (*model.Model, error), error) {
-	config := c.String("config")
-	if config == "" {
-		ref, err := one(c, "one MODEL, or --config FILE")
-		return func() (*model.Model, error) { return openModel(ctx, e, ref) }, err
-	}
-	if c.NArg() > 0 {
-		return nil, usage("%s: give a MODEL or --config FILE", c.Command.HelpName)
-	}
-	return func() (*model.Model, error) {
-		m, err := model.OpenConfig(config)
-		if err != nil {
-			return nil, err
-		}
-		return patterned(m, c.String("format"))
-	}, nil
-}
-
-// patterned returns a model of m's shapes in a format, its matrices made of few random rows that repeat: encoding all of
-// a large model would take longer than measuring it, and speed does not depend on the values.
-func patterned(m *model.Model, format string) (*model.Model, error) {
-	tensors := map[*model.Weight]*tensor.Tensor{}
-	type shape struct {
-		codec string
-		cols  int
-	}
-	made := map[shape]pattern{}
-	put := func(w *model.Weight, f codec.Codec) {
-		t := &tensor.Tensor{Name: w.Name, Codec: f, Shape: w.Shape()}
-		key := shape{f.Name(), t.Cols()}
-		if _, ok := made[key]; !ok {
-			const rows = 16
-			x, s := make([]float32, t.Cols()), rng.New(1)
-			p := pattern{row: t.RowBytes()}
-			for range rows {
-				for i := range x {
-					x[i] = float32(0.02 * s.Normal())
+				name := fmt.Sprintf("tg%d", n)
+				if depth > 0 {
+					name += fmt.Sprintf("@%d", depth)
 				}
-				b := make([]byte, p.row)
-				f.Encode(b, x, nil)
-				p.data = append(p.data, b...)
-			}
-			made[key] = p
-		}
-		t.Src = made[key]
-		tensors[w] = t
-	}
-	if plain, err := codec.Lookup(strings.ToLower(format)); err == nil && slices.Contains([]string{"f32", "f16", "bf16"}, plain.Name()) {
-		for _, w := range m.Graph.Weights {
-			if w.Role != model.RoleVector {
-				put(w, plain)
+				add(name, t, batch, depth, s)
 			}
 		}
-		return m.With(tensors), nil
-	}
-	choices, err := quantize.Plan(m, quantize.Settings{Format: format, Algorithm: "rtn", AllowFallback: true})
-	if err != nil {
-		return nil, err
-	}
-	for _, ch := range choices {
-		if ch.Codec != nil {
-			put(ch.Weight, ch.Codec)
-		}
-	}
-	return m.With(tensors), nil
-}
-
-// pattern reads as its rows over and over.
-type pattern struct {
-	data []byte
-	row  int
-}
-
-func (p pattern) ReadRows(dst []byte, lo, _ int) error {
-	at := lo * p.row % len(p.data)
-	for n := 0; n < len(dst); at = 0 {
-		n += copy(dst[n:], p.data[at:])
 	}
 	return nil
+}
+
+// ceilings measures reading alone and relates the results to it.
+func (v *benchmark) ceilings(threads []int) {
+	if !slices.ContainsFunc(v.Results, benchResult.readsAll) {
+		return
+	}
+	buf := make([]byte, 256<<20)
+	for i := 0; i < len(buf); i += 512 {
+		buf[i] = 1 // a page that was never written is one page of zeros for all
+	}
+	defer par.SetThreads(par.Threads())
+	for _, t := range threads {
+		par.SetThreads(t)
+		best := 0.0
+		for range 6 {
+			start := time.Now()
+			par.For(len(buf), 1<<20, func(lo, hi int) { simd.Read(buf[lo:hi]) })
+			best = max(best, float64(len(buf))/time.Since(start).Seconds()/1e9)
+		}
+		v.Ceilings[strconv.Itoa(t)] = best
+	}
+	for i := range v.Results {
+		if r := &v.Results[i]; r.readsAll() {
+			r.GBPerSecond = r.TokensPerSecond * float64(v.TokenBytes) / 1e9
+			r.OfCeiling = r.GBPerSecond / v.Ceilings[strconv.Itoa(r.Threads)]
+		}
+	}
+}
+
+func (v *benchmark) print(w io.Writer) {
+	rows := [][]string{{"test", "threads", "batch", "tokens/s", "GB/s", "of ceiling"}}
+	for _, r := range v.Results {
+		row := []string{r.Test, fmt.Sprint(r.Threads), fmt.Sprint(r.Batch), fmt.Sprintf("%.2f ± %.2f", r.TokensPerSecond, r.Stddev), "", ""}
+		if r.OfCeiling > 0 {
+			row[4], row[5] = fmt.Sprintf("%.1f", r.GBPerSecond), fmt.Sprintf("%.0f %%", 100*r.OfCeiling)
+		}
+		rows = append(rows, row)
+	}
+	table(w, rows)
+	fmt.Fprintln(w)
+	rows = [][]string{{"weights", "kernel", "size", "read per token"}}
+	for _, k := range v.Kernels {
+		read := "all"
+		if k.Rows {
+			read = "one row"
+		}
+		rows = append(rows, []string{k.Class, k.Kernel, report.Bytes(k.Bytes), read})
+	}
+	table(w, rows)
+	fmt.Fprintf(w, "\n%s, %s weights, loaded in %.2f s, at most %s of memory, %s kernels\n", v.Format, report.Bytes(v.Bytes), v.LoadSeconds, report.Bytes(v.PeakMemory), v.Kernel)
 }

@@ -17,18 +17,20 @@ type Acts struct {
 	metaStep   int
 	sums       []int32
 	fresh      []bool // rows that have been quantized
+	tiled      tiledActs
 }
 
 // The numbers of a row of blocks, one array after the other, in units of the number of blocks.
 const (
 	metaD    = 0 // scale
 	metaS    = 1 // sum of the codes, times the scale
-	metaS8   = 2 // 8 times that
-	metaS16  = 3 // 16 times
-	metaN128 = 4 // the bits of an int32: -128 times the sum of the codes
+	metaZ8   = 2 // the bits of an int32: -8 times the sum of the codes
+	metaZ16  = 3
+	metaZ128 = 4
 	metaH    = 5 // as S, for the two halves of each block
-	metaH32  = 7 // 32 times that
-	metaSize = 9
+	metaZ4H  = 7 // as Z8, for the two halves
+	metaZ32H = 9
+	metaSize = 11
 )
 
 // Reset makes x, rows of cols values one after the other, the activations. x is read by matrices in float formats and by
@@ -42,11 +44,14 @@ func (a *Acts) Reset(x []float32, rows, cols int) {
 	// Distances between rows that are no power of two keep the rows of a group out of each other's cache sets.
 	a.qStep = a.blocks*blockCols + 64
 	a.metaStep = metaSize * a.blocks
+	a.fresh = grow(a.fresh, rows)
+	clear(a.fresh)
+	if a.tiled.reset(rows, a.blocks); a.tiled.on {
+		return
+	}
 	a.q = grow(a.q, rows*a.qStep)
 	a.meta = grow(a.meta, rows*a.metaStep)
 	a.sums = grow(a.sums, rows*2*a.blocks)
-	a.fresh = grow(a.fresh, rows)
-	clear(a.fresh)
 }
 
 // grow returns a slice of n values, s where that is long enough.
@@ -71,10 +76,19 @@ func (a *Acts) Quantize(lo, hi int) {
 }
 
 func (a *Acts) quantizeRow(r int) {
+	if a.tiled.on {
+		b := rowBuffers.Get().(*rowBuffer)
+		b.q, b.meta, b.sums = grow(b.q, a.blocks*blockCols), grow(b.meta, a.metaStep), grow(b.sums, 2*a.blocks)
+		a.quantizeTo(b.q, b.meta, b.sums, r)
+		a.tiled.put(r, a.blocks, b)
+		rowBuffers.Put(b)
+		return
+	}
+	a.quantizeTo(a.q[r*a.qStep:r*a.qStep+a.blocks*blockCols], a.meta[r*a.metaStep:(r+1)*a.metaStep], a.sums[2*r*a.blocks:2*(r+1)*a.blocks], r)
+}
+
+func (a *Acts) quantizeTo(q []int8, meta []float32, sums []int32, r int) {
 	x := a.x[r*a.cols : (r+1)*a.cols]
-	q := a.q[r*a.qStep : r*a.qStep+a.blocks*blockCols]
-	meta := a.meta[r*a.metaStep : (r+1)*a.metaStep]
-	sums := a.sums[2*r*a.blocks : 2*(r+1)*a.blocks]
 	whole := a.cols / blockCols
 	if whole > 0 {
 		quantize(q, meta, sums, x[:whole*blockCols])
@@ -94,16 +108,16 @@ func (a *Acts) quantizeRow(r int) {
 
 // fillMeta computes the other arrays from scales and sums.
 func fillMeta(meta []float32, sums []int32, n int) {
-	d, s, s8, s16, n128 := meta[:n], meta[metaS*n:][:n], meta[metaS8*n:][:n], meta[metaS16*n:][:n], meta[metaN128*n:][:n]
-	h, h32 := meta[metaH*n:][:2*n], meta[metaH32*n:][:2*n]
+	d, s, z8, z16, z128 := meta[:n], meta[metaS*n:][:n], meta[metaZ8*n:][:n], meta[metaZ16*n:][:n], meta[metaZ128*n:][:n]
+	h, z4, z32 := meta[metaH*n:][:2*n], meta[metaZ4H*n:][:2*n], meta[metaZ32H*n:][:2*n]
+	bits := func(v int32) float32 { return math.Float32frombits(uint32(v)) }
 	for b, scale := range d {
 		u, v := sums[2*b], sums[2*b+1]
-		t := scale * float32(u+v)
-		s[b], s8[b], s16[b] = t, 8*t, 16*t
-		n128[b] = math.Float32frombits(uint32(-128 * (u + v)))
-		hu, hv := scale*float32(u), scale*float32(v)
-		h[2*b], h[2*b+1] = hu, hv
-		h32[2*b], h32[2*b+1] = 32*hu, 32*hv
+		s[b] = scale * float32(u+v)
+		z8[b], z16[b], z128[b] = bits(-8*(u+v)), bits(-16*(u+v)), bits(-128*(u+v))
+		h[2*b], h[2*b+1] = scale*float32(u), scale*float32(v)
+		z4[2*b], z4[2*b+1] = bits(-4*u), bits(-4*v)
+		z32[2*b], z32[2*b+1] = bits(-32*u), bits(-32*v)
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 
 // everyImplementation runs a test on each implementation this CPU has.
 func everyImplementation(t *testing.T, f func(t *testing.T)) {
-	was := impl
-	defer func() { impl = was }()
+	was := inUse()
+	defer use(was)
 	for i, name := range implementationNames {
 		if available(implementation(i)) {
-			impl = implementation(i)
+			use(implementation(i))
 			t.Run(name, f)
 		}
 	}

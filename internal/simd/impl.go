@@ -10,12 +10,28 @@ const (
 	generic implementation = iota // plain Go
 	avx2                          // x86: AVX2, FMA, F16C, BMI2
 	avx512                        // x86: AVX-512 F, BW, DQ, VL and VNNI too
+	amx                           // x86: AMX tiles of int8 and bfloat16 too
 )
 
-var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512"}
+var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512", amx: "amx"}
 
-// impl is the implementation in use. Tests change it; nothing else does after init.
-var impl implementation
+// impl is the implementation in use, of vector kernels: avx512 where tiles are in use beside it. Tests change them; nothing
+// else does after init.
+var (
+	impl  implementation
+	tiles bool
+)
+
+// use puts an implementation in use.
+func use(i implementation) { impl, tiles = min(i, avx512), i == amx }
+
+// inUse returns the implementation in use.
+func inUse() implementation {
+	if tiles {
+		return amx
+	}
+	return impl
+}
 
 // noKernels is the panic of kernels that this build does not have.
 const noKernels = "simd: no such kernel"
@@ -24,12 +40,13 @@ const noKernels = "simd: no such kernel"
 var refused string
 
 func init() {
-	impl = fastest
+	use(fastest)
 	if name := os.Getenv("PARE_SIMD"); name != "" {
 		refused = name
 		for i, n := range implementationNames {
 			if n == name && available(implementation(i)) {
-				impl, refused = implementation(i), ""
+				use(implementation(i))
+				refused = ""
 			}
 		}
 	}
@@ -39,9 +56,9 @@ func init() {
 func available(i implementation) bool { return i == generic || i <= best }
 
 // Kernel names the implementation in use: the fastest this CPU has, or the one the environment variable PARE_SIMD names:
-// generic, avx2 or avx512. A name that this CPU or this build does not have changes nothing and is mentioned.
+// generic, avx2, avx512 or amx. A name that this CPU or this build does not have changes nothing and is mentioned.
 func Kernel() string {
-	s := implementationNames[impl]
+	s := implementationNames[inUse()]
 	if refused != "" {
 		s += " (no " + refused + " here)"
 	}

@@ -13,5 +13,8 @@ var best, fastest = func() (implementation, implementation) {
 	if !(x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VNNI) {
 		return avx2, avx2
 	}
+	if x.HasAMXTile && x.HasAMXInt8 && x.HasAMXBF16 && allowTiles() {
+		return amx, amx
+	}
 	return avx512, avx512
 }()

@@ -5,25 +5,28 @@
 package simd
 
 //go:noescape
-func expand4AVX2(dst *byte, codes *byte, blocks int)
+func expand8AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand5AVX2(dst *byte, codes *byte, blocks int)
+func expand4AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand6AVX2(dst *byte, codes *byte, blocks int)
+func expand5AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand2AVX2(dst *byte, codes *byte, blocks int)
+func expand6AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand3AVX2(dst *byte, codes *byte, blocks int)
+func expand2AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expandIQ4AVX2(dst *byte, codes *byte, blocks int)
+func expand3AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expandFP4AVX2(dst *byte, codes *byte, blocks int)
+func expandIQ4AVX2(dst *byte, codes *byte, blocks int, zero int)
+
+//go:noescape
+func expandFP4AVX2(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
 func matMul8Sx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
@@ -62,6 +65,15 @@ func matMul4Ax2AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *fl
 func matMul4Ax1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
 
 //go:noescape
+func matMul4CHx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx2AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
 func matMul4AHx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
 
 //go:noescape
@@ -89,25 +101,28 @@ func matMul6CHx2AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *f
 func matMul6CHx1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
 
 //go:noescape
-func expand4AVX512(dst *byte, codes *byte, blocks int)
+func expand8AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand5AVX512(dst *byte, codes *byte, blocks int)
+func expand4AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand6AVX512(dst *byte, codes *byte, blocks int)
+func expand5AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand2AVX512(dst *byte, codes *byte, blocks int)
+func expand6AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expand3AVX512(dst *byte, codes *byte, blocks int)
+func expand2AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expandIQ4AVX512(dst *byte, codes *byte, blocks int)
+func expand3AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
-func expandFP4AVX512(dst *byte, codes *byte, blocks int)
+func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int)
+
+//go:noescape
+func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int)
 
 //go:noescape
 func matMul8Sx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
@@ -168,6 +183,21 @@ func matMul4Ax2AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *
 
 //go:noescape
 func matMul4Ax1AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx8AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx4AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx2AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func matMul4CHx1AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
 
 //go:noescape
 func matMul4AHx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)

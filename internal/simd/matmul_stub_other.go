@@ -4,19 +4,21 @@
 
 package simd
 
-func expand4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand8AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand5AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand6AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand5AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand2AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand6AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand3AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand2AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expandIQ4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand3AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expandFP4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expandIQ4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+
+func expandFP4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
 func matMul8Sx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)
@@ -66,6 +68,18 @@ func matMul4Ax1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *fl
 	panic(noKernels)
 }
 
+func matMul4CHx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx2AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
 func matMul4AHx3AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)
 }
@@ -102,19 +116,21 @@ func matMul6CHx1AVX2(dst *float32, ld int, codes *byte, scales *float32, mins *f
 	panic(noKernels)
 }
 
-func expand4AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand8AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand5AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand6AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand5AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand2AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand6AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expand3AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand2AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expandIQ4AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expand3AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
-func expandFP4AVX512(dst *byte, codes *byte, blocks int) { panic(noKernels) }
+func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+
+func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
 
 func matMul8Sx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)
@@ -193,6 +209,26 @@ func matMul4Ax2AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *
 }
 
 func matMul4Ax1AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx8AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx4AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx2AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
+	panic(noKernels)
+}
+
+func matMul4CHx1AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)
 }
 

@@ -29,6 +29,12 @@ func matMulKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, cod
 		matMul4Ax2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx2)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
 		matMul4Ax1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 3:
+		matMul4CHx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 2:
+		matMul4CHx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 1:
+		matMul4CHx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx2)<<16 | int(size4)<<12 | int(kindAH)<<8 | 3:
 		matMul4AHx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx2)<<16 | int(size4)<<12 | int(kindAH)<<8 | 2:
@@ -87,6 +93,16 @@ func matMulKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, cod
 		matMul4Ax2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
 		matMul4Ax1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 12:
+		matMul4CHx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 8:
+		matMul4CHx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 4:
+		matMul4CHx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 2:
+		matMul4CHx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
+	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 1:
+		matMul4CHx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 12:
 		matMul4AHx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 8:
@@ -133,36 +149,40 @@ func matMulKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, cod
 }
 
 // expandKernel unpacks codes to bytes.
-func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int) {
+func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {
 	switch int(impl)<<4 | int(c) {
+	case int(avx2)<<4 | int(size8):
+		expand8AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(size4):
-		expand4AVX2(dst, codes, blocks)
+		expand4AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(size5):
-		expand5AVX2(dst, codes, blocks)
+		expand5AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(size6):
-		expand6AVX2(dst, codes, blocks)
+		expand6AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(size2):
-		expand2AVX2(dst, codes, blocks)
+		expand2AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(size3):
-		expand3AVX2(dst, codes, blocks)
+		expand3AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(sizeIQ4):
-		expandIQ4AVX2(dst, codes, blocks)
+		expandIQ4AVX2(dst, codes, blocks, zero)
 	case int(avx2)<<4 | int(sizeFP4):
-		expandFP4AVX2(dst, codes, blocks)
+		expandFP4AVX2(dst, codes, blocks, zero)
+	case int(avx512)<<4 | int(size8):
+		expand8AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(size4):
-		expand4AVX512(dst, codes, blocks)
+		expand4AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(size5):
-		expand5AVX512(dst, codes, blocks)
+		expand5AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(size6):
-		expand6AVX512(dst, codes, blocks)
+		expand6AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(size2):
-		expand2AVX512(dst, codes, blocks)
+		expand2AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(size3):
-		expand3AVX512(dst, codes, blocks)
+		expand3AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(sizeIQ4):
-		expandIQ4AVX512(dst, codes, blocks)
+		expandIQ4AVX512(dst, codes, blocks, zero)
 	case int(avx512)<<4 | int(sizeFP4):
-		expandFP4AVX512(dst, codes, blocks)
+		expandFP4AVX512(dst, codes, blocks, zero)
 	default:
 		panic(noKernels)
 	}

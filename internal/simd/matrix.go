@@ -65,7 +65,7 @@ func (m *Matrix) Size() (rows, cols int) { return m.rows, m.cols }
 func (m *Matrix) Bytes() int64 { return int64(len(m.data)) + 4*int64(len(m.values)) }
 
 // Kernel names the code that multiplies: "avx2 q4_0".
-func (m *Matrix) Kernel() string { return implementationNames[impl] + " " + m.format }
+func (m *Matrix) Kernel() string { return implementationNames[inUse()] + " " + m.format }
 
 // Quantized reports whether Mul reads the bytes of the activations, so that Acts.Quantize must come first.
 func (m *Matrix) Quantized() bool { return m.quant != nil }

@@ -114,7 +114,7 @@ func init() {
 		{name: "q5_k", values: 256, bytes: 176, section: 8, header: 256, codes: size5, kind: kindA, pack: packQ5K},
 		{name: "q6_k", values: 256, bytes: 210, section: 8, header: 288, codes: size6, kind: kindCH, zero: 32, pack: packQ6K},
 		{name: "q2_k", values: 256, bytes: 84, section: 8, header: 320, codes: size2, kind: kindAH, pack: packQ2K},
-		{name: "q3_k", values: 256, bytes: 110, section: 8, header: 224, codes: size3, kind: kindAH, zero: 4, pack: packQ3K},
+		{name: "q3_k", values: 256, bytes: 110, section: 8, header: 224, codes: size3, kind: kindCH, zero: 4, pack: packQ3K},
 		{name: "iq4_xs", values: 256, bytes: 136, section: 8, header: 128, codes: sizeIQ4, kind: kindS, pack: packIQ4XS},
 	} {
 		quantFormats[f.name] = &f

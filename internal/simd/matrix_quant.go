@@ -14,12 +14,13 @@ const (
 type scratch struct {
 	codes []byte // rowsChunk blocks
 	d, m  []float32
+	tile  []byte // integer sums of two blocks
 }
 
 var scratches = sync.Pool{New: func() any {
 	// Sizes that the allocator puts on pages of their own, so that vectors do not straddle cache lines.
 	f := make([]float32, 2*vecChunk*2*tileRows16*2)
-	return &scratch{make([]byte, 1<<16), f[:len(f)/2], f[len(f)/2:]}
+	return &scratch{make([]byte, 1<<16), f[:len(f)/2], f[len(f)/2:], make([]byte, 1<<15)[:2048]}
 }}
 
 // mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
@@ -30,6 +31,16 @@ func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 		for i := range n {
 			for b := 0; b < m.blocks; b += vecChunk {
 				m.vec(s, dst[i*tileRows16:], x, t+i, b, min(vecChunk, m.blocks-b), add || b > 0)
+			}
+		}
+	} else if x.tiled.on {
+		chunk := rowsChunk
+		if x.rows <= tileRows16 {
+			chunk = vecChunk
+		}
+		for b := 0; b < m.blocks; b += chunk {
+			for i := range n {
+				m.rowsTiled(s, dst[i*tileRows16:], ld, x, t+i, b, min(chunk, m.blocks-b), add || b > 0)
 			}
 		}
 	} else {
@@ -55,13 +66,16 @@ func (f *quantFormat) other() int {
 	switch f.kind {
 	case kindC:
 		if f.zero == 8 {
-			return metaS8
+			return metaZ8
 		}
-		return metaS16
+		return metaZ16
 	case kindS:
-		return metaN128
+		return metaZ128
 	case kindCH:
-		return metaH32
+		if f.zero == 4 {
+			return metaZ4H
+		}
+		return metaZ32H
 	case kindAH:
 		return metaH
 	}
@@ -106,7 +120,7 @@ func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int,
 		return
 	}
 	if m.quant.codes != size8 {
-		expandKernel(m.quant.codes, &s.codes[0], &codes[0], n)
+		expandKernel(m.quant.codes, &s.codes[0], &codes[0], n, 0)
 		codes = s.codes[:n*blockBytes[size8]]
 	}
 	size := rowsSize[m.quant.codes]
@@ -157,12 +171,11 @@ func vecGeneric(f *quantFormat, dst []float32, codes []byte, s *scratch, q []int
 				for i := p * 16; i < blockCols/parts+p*16; i++ {
 					isum += int32(c[i]) * int32(q[i])
 				}
-				at := (b*parts+p)*tileRows16 + lane
-				v := float64(isum) * float64(d[b])
 				if f.kind == kindC || f.kind == kindCH {
-					v -= float64(other[b*parts+p])
+					isum += int32(math.Float32bits(other[b*parts+p]))
 				}
-				sum := fma(s.d[at], float32(v), dst[lane])
+				at := (b*parts+p)*tileRows16 + lane
+				sum := fma(float32(s.d[at]*float32(isum)), d[b], dst[lane])
 				if f.kind.affine() {
 					sum = fma(s.m[at], other[b*parts+p], sum)
 				}

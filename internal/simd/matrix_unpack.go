@@ -79,7 +79,6 @@ func (f *quantFormat) scalesOf(h []byte, b, lane int) (d, m [2]float32) {
 			case "q3_k":
 				s := byteAt(32, g%8)>>(g/8*4)&15 | byteAt(32, 8+g%4)>>(g/4*2)&3<<4
 				d[p] = half(0) * float32(s-32)
-				m[p] = d[p] * -4
 			case "q2_k":
 				s := byteAt(64, g)
 				d[p], m[p] = half(0)*float32(s&15), -(half(32) * float32(s>>4))

@@ -29,7 +29,7 @@ func matVec6CHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q 
 func matVec2AHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
-func matVec3AHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
+func matVec3CHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
 func matVecIQ4SAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
@@ -62,7 +62,7 @@ func matVec6CHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, 
 func matVec2AHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
-func matVec3AHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
+func matVec3CHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
 func matVecIQ4SAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)

@@ -36,7 +36,7 @@ func matVec2AHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q 
 	panic(noKernels)
 }
 
-func matVec3AHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
+func matVec3CHAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
 	panic(noKernels)
 }
 
@@ -80,7 +80,7 @@ func matVec2AHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, 
 	panic(noKernels)
 }
 
-func matVec3AHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
+func matVec3CHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
 	panic(noKernels)
 }
 

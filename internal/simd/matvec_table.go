@@ -21,8 +21,8 @@ func matVecKernel(c codeLayout, kd codeKind, dst *float32, codes *byte, scales *
 		matVec6CHAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(size2)<<4 | int(kindAH):
 		matVec2AHAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
-	case int(avx2)<<8 | int(size3)<<4 | int(kindAH):
-		matVec3AHAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
+	case int(avx2)<<8 | int(size3)<<4 | int(kindCH):
+		matVec3CHAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(sizeIQ4)<<4 | int(kindS):
 		matVecIQ4SAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(sizeFP4)<<4 | int(kindC):
@@ -43,8 +43,8 @@ func matVecKernel(c codeLayout, kd codeKind, dst *float32, codes *byte, scales *
 		matVec6CHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(size2)<<4 | int(kindAH):
 		matVec2AHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
-	case int(avx512)<<8 | int(size3)<<4 | int(kindAH):
-		matVec3AHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
+	case int(avx512)<<8 | int(size3)<<4 | int(kindCH):
+		matVec3CHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(sizeIQ4)<<4 | int(kindS):
 		matVecIQ4SAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(sizeFP4)<<4 | int(kindC):

@@ -9,7 +9,17 @@ package simd
 //go:noescape
 func peakFMAAVX2(n int)
 
+// readAVX2 loads n times 256 bytes and does nothing with them.
+//
+//go:noescape
+func readAVX2(p *byte, n int)
+
 // peakFMAAVX512 runs n rounds of 12 independent vector multiply-adds.
 //
 //go:noescape
 func peakFMAAVX512(n int)
+
+// readAVX512 loads n times 256 bytes and does nothing with them.
+//
+//go:noescape
+func readAVX512(p *byte, n int)

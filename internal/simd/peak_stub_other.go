@@ -6,4 +6,8 @@ package simd
 
 func peakFMAAVX2(n int) { panic(noKernels) }
 
+func readAVX2(p *byte, n int) { panic(noKernels) }
+
 func peakFMAAVX512(n int) { panic(noKernels) }
+
+func readAVX512(p *byte, n int) { panic(noKernels) }

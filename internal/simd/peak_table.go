@@ -9,3 +9,11 @@ func peakFMAVector(n int) {
 	}
 	peakFMAAVX2(n)
 }
+
+func readVector(p *byte, n int) {
+	if impl == avx512 {
+		readAVX512(p, n)
+		return
+	}
+	readAVX2(p, n)
+}

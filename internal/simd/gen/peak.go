@@ -15,6 +15,20 @@ Loops on registers alone: what the machine could do if memory were free.`}
 			}
 		})
 		g.ret()
+
+		g = f.newFn("read"+v.name, "read"+v.name+" loads n times 256 bytes and does nothing with them.", "p *byte, n int", "")
+		g.load("p", "SI")
+		g.load("n", "CX")
+		g.loop("CX", 1, func() {
+			for i := 0; i < 256; i += v.bytes {
+				if i%64 == 0 {
+					g.op("PREFETCHT0 %d(SI)", i+2048)
+				}
+				g.op("VMOVUPS %d(SI), %s", i, v.r(i/v.bytes))
+			}
+			g.op("ADDQ $256, SI")
+		})
+		g.ret()
 	}
 	return f
 }

@@ -55,9 +55,9 @@ var (
 // kind says how integer sums become values. With D the scale of the weights, da that of the activations and s the sum of
 // the activations (times da), a block adds to the result
 //
-//	D * (isum*da - z)        centred: codes are offset by a fixed zero, z is that zero times s
-//	D * (isum*da) + M*s      affine: M is what code 0 stands for
-//	D * (isum*da)            signed codes
+//	(D*isum) * da            centred: isum starts at minus the sum of the activations' codes times the code of zero
+//	(D*isum) * da + M*s      affine: M is what code 0 stands for
+//	(D*isum) * da            signed codes
 //
 // Signed codes may be affine too. half says that scales change every 16 columns.
 type kind struct {
@@ -92,7 +92,7 @@ var matVecs = []struct {
 	{codes4, centred}, {codes4, affine},
 	{codes5, centred}, {codes5, affine},
 	{codes6, centredHalf},
-	{codes2, affineHalf}, {codes3, affineHalf},
+	{codes2, affineHalf}, {codes3, centredHalf},
 	{codesIQ4, signed}, {codesFP4, centred},
 }
 
@@ -323,12 +323,19 @@ func (k quantKernel) initSums(sums []int, dst string) {
 
 // vecVNNI: integer sums in registers 2 and 3, of the first and second 16 columns.
 func (k quantKernel) vecVNNI(kd kind) {
-	if kd.signed && !kd.affine { // codes become unsigned by adding 128: start with -128 times the sum of the activations
-		k.op("VPBROADCASTD (R11), %s", k.r(2))
-	} else {
-		k.op("VPXORD %s, %[1]s, %[1]s", k.r(2))
+	start := func(p int) {
+		if kd.affine {
+			k.op("VPXORD %s, %[1]s, %[1]s", k.r(2+p))
+		} else { // signed codes become unsigned by adding 128
+			k.op("VPBROADCASTD %d(R11), %s", 4*p, k.r(2+p))
+		}
 	}
-	k.op("VPXORD %s, %[1]s, %[1]s", k.r(3))
+	start(0)
+	if kd.half {
+		start(1)
+	} else {
+		k.op("VPXORD %s, %[1]s, %[1]s", k.r(3))
+	}
 	for g := range k.groups {
 		k.unpack(srcCodes, 0, g, 0, func(i int) {
 			if k.codes.name == "8" {
@@ -349,15 +356,14 @@ func (k quantKernel) vecVNNI(kd kind) {
 // toFloat adds the integer sums in register isum, of part p of the block and half h of the rows, to the sums.
 func (k quantKernel) toFloat(kd kind, p, h, isum, sum int) {
 	scale := 64*p + 32*h
+	if kd.centred && !k.vnni {
+		k.op("VPBROADCASTD %d(R11), %s", 4*p, k.r(packed))
+		k.op("VPADDD %s, %s, %[2]s", k.r(packed), k.r(isum))
+	}
 	k.op("VCVTDQ2PS %s, %[1]s", k.r(isum))
 	k.op("VBROADCASTSS (R10), %s", k.r(extra))
-	if kd.centred {
-		k.op("VBROADCASTSS %d(R11), %s", 4*p, k.r(packed))
-		k.op("VFMSUB213PS %s, %s, %s", k.r(packed), k.r(extra), k.r(isum))
-	} else {
-		k.op("VMULPS %s, %s, %[2]s", k.r(extra), k.r(isum))
-	}
-	k.op("VFMADD231PS %d(R8), %s, %s", scale, k.r(isum), k.r(sum))
+	k.op("VMULPS %d(R8), %s, %[2]s", scale, k.r(isum))
+	k.op("VFMADD231PS %s, %s, %s", k.r(extra), k.r(isum), k.r(sum))
 	if kd.affine {
 		k.op("VBROADCASTSS %d(R11), %s", 4*p, k.r(packed))
 		k.op("VFMADD231PS %d(R9), %s, %s", scale, k.r(packed), k.r(sum))

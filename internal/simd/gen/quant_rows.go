@@ -8,13 +8,16 @@ import (
 // Kernels for several rows of activations. Codes are unpacked to bytes first, a chunk that stays in the first cache, and
 // then meet all rows.
 
-// expand: dst[block][64 i] = vector i of the block.
+// expand: dst[block][64 i] = vector i of the block, less the code of zero.
 func expand(f *file, v isa, c codes) {
-	k := newQuantKernel(f, v, "expand"+c.name, "", "dst *byte, codes *byte, blocks int", c)
+	k := newQuantKernel(f, v, "expand"+c.name, "", "dst *byte, codes *byte, blocks int, zero int", c)
 	k.load("dst", "BX")
 	k.load("codes", srcCodes)
 	k.load("blocks", "CX")
 	k.unpackConstants()
+	k.load("zero", "AX")
+	k.op("VMOVD AX, X0")
+	k.op("VPBROADCASTB X0, %s", k.r(0))
 	k.loop("CX", 1, func() {
 		for l := 0; l < c.bytes; l += 64 {
 			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
@@ -22,6 +25,7 @@ func expand(f *file, v isa, c codes) {
 		for g := range c.groups {
 			for h := range k.halves() {
 				k.unpack(srcCodes, 0, g, h, func(i int) {
+					k.op("VPSUBB %s, %s, %[2]s", k.r(0), k.r(code))
 					k.op("%s %s, %d(BX)", k.move(), k.r(code), 64*i+32*h)
 				})
 			}
@@ -39,7 +43,7 @@ var matMuls = []struct {
 	kind
 }{
 	{codes8, signed}, {codes8, signedAffine},
-	{codes4, centred}, {codes4, affine}, {codes4, affineHalf},
+	{codes4, centred}, {codes4, affine}, {codes4, centredHalf}, {codes4, affineHalf},
 	{codes5, centred}, {codes5, affine},
 	{codes6, centredHalf},
 }
@@ -61,9 +65,7 @@ Quantized weights times several rows of activations. Codes come as bytes, 16 row
 matrix_layout.go for the layout and matrix_generic.go for the meaning.`}
 	for _, v := range isas {
 		for _, c := range allCodes {
-			if c.name != "8" {
-				expand(f, v, c)
-			}
+			expand(f, v, c)
 		}
 		for _, m := range matMuls {
 			for _, a := range actRows(v, m.codes) {
@@ -96,10 +98,10 @@ func matMulTable() string {
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
 	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes.\n")
-	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int) {\n\tswitch int(impl)<<4 | int(c) {\n")
+	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {\n\tswitch int(impl)<<4 | int(c) {\n")
 	for _, v := range isas {
-		for _, c := range allCodes[1:] {
-			fmt.Fprintf(&b, "\tcase int(%s)<<4 | int(size%s):\n\t\texpand%[2]s%s(dst, codes, blocks)\n", strings.ToLower(v.name), c.name, v.name)
+		for _, c := range allCodes {
+			fmt.Fprintf(&b, "\tcase int(%s)<<4 | int(size%s):\n\t\texpand%[2]s%s(dst, codes, blocks, zero)\n", strings.ToLower(v.name), c.name, v.name)
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
@@ -247,10 +249,10 @@ func (k matMul) part(p int, bases []string) {
 
 func (k matMul) dotVNNI(first, n int, bases []string) {
 	const w = 24
-	if k.kd.signed && !k.kd.affine { // -128 times the sum of the activations
+	if !k.kd.affine { // minus zero's code times the sum of the activations
 		k.op("MOVQ R15, R13")
 		for t := range k.acts {
-			k.op("VPBROADCASTD (R13)(BX*1), %s", k.r(k.isum(0, t, 0)))
+			k.op("VPBROADCASTD %d(R13)(BX*1), %s", first, k.r(k.isum(0, t, 0)))
 			if t+1 < k.acts {
 				k.op("ADDQ AX, R13")
 			}
@@ -364,14 +366,18 @@ func (k matMul) dotSigned(first, n int, bases []string) {
 
 // floats adds the integer sums of part p to the float sums: the same operations as quantKernel.toFloat.
 func (k matMul) floats(p int) {
-	da, other := 12, 13
 	if k.vnni {
-		da, other = 24, 25
+		k.floatsVNNI(p)
+		return
 	}
+	const da, other = 12, 13
 	k.op("MOVQ R15, R13")
 	for t := range k.acts {
 		k.op("VBROADCASTSS (R13), %s", k.r(da))
-		if !k.kd.signed || k.kd.affine {
+		switch {
+		case k.kd.centred:
+			k.op("VPBROADCASTD %d(R13)(BX*1), %s", 4*p, k.r(other))
+		case k.kd.affine:
 			k.op("VBROADCASTSS %d(R13)(BX*1), %s", 4*p, k.r(other))
 		}
 		if t+1 < k.acts {
@@ -379,16 +385,36 @@ func (k matMul) floats(p int) {
 		}
 		for h := range k.halves() {
 			i, s := k.r(k.isum(0, t, h)), k.r(k.sum(t, h))
-			k.op("VCVTDQ2PS %s, %[1]s", i)
 			if k.kd.centred {
-				k.op("VFMSUB213PS %s, %s, %s", k.r(other), k.r(da), i)
-			} else {
-				k.op("VMULPS %s, %s, %[2]s", k.r(da), i)
+				k.op("VPADDD %s, %s, %[2]s", k.r(other), i)
 			}
-			k.op("VFMADD231PS %d(R11), %s, %s", 64*p+32*h, i, s)
+			k.op("VCVTDQ2PS %s, %[1]s", i)
+			k.op("VMULPS %d(R11), %s, %[2]s", 64*p+32*h, i)
+			k.op("VFMADD231PS %s, %s, %s", k.r(da), i, s)
 			if k.kd.affine {
 				k.op("VFMADD231PS %d(R12), %s, %s", 64*p+32*h, k.r(other), s)
 			}
+		}
+	}
+}
+
+func (k matMul) floatsVNNI(p int) {
+	const scale, low = 24, 25
+	k.op("VMOVUPS %d(R11), %s", 64*p, k.r(scale))
+	if k.kd.affine {
+		k.op("VMOVUPS %d(R12), %s", 64*p, k.r(low))
+	}
+	k.op("MOVQ R15, R13")
+	for t := range k.acts {
+		i, s := k.r(k.isum(0, t, 0)), k.r(k.sum(t, 0))
+		k.op("VCVTDQ2PS %s, %[1]s", i)
+		k.op("VMULPS %s, %s, %[2]s", k.r(scale), i)
+		k.op("VFMADD231PS.BCST (R13), %s, %s", i, s)
+		if k.kd.affine {
+			k.op("VFMADD231PS.BCST %d(R13)(BX*1), %s, %s", 4*p, k.r(low), s)
+		}
+		if t+1 < k.acts {
+			k.op("ADDQ AX, R13")
 		}
 	}
 }

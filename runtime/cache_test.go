@@ -1,0 +1,73 @@
+package runtime
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/internal/tiny/models"
+	"github.com/parelm/pare/model"
+)
+
+// TestCacheKinds: however keys and values are kept, a prompt over several pages gives the same bits whole and in pieces,
+// and logits close to those with float32.
+func TestCacheKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	err := os.WriteFile(path, []byte(`{"model_type":"llama","hidden_size":128,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
+"num_key_value_heads":2,"vocab_size":64,"max_position_embeddings":256,"rms_norm_eps":1e-5,"rope_theta":10000.0,"hidden_act":"silu"}`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.OpenConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, s := make([]int32, 200), rng.New(5)
+	for i := range ids {
+		ids[i] = int32(s.Intn(64))
+	}
+	var exact []float32
+	for _, c := range []struct {
+		kind  string
+		error float64
+	}{{"f32", 0}, {"f16", 2e-3}, {"bf16", 2e-2}, {"q8_0", 2e-2}} {
+		e, err := Load(context.Background(), m, Options{Cache: c.kind, Batch: 48})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := collect(t, e.NewSession(), ids)
+		if exact == nil {
+			exact = whole
+		}
+		pieces, cut := e.NewSession(), []float32(nil)
+		for lo, n := 0, 1; lo < len(ids); lo, n = lo+n, n+9 {
+			cut = append(cut, collect(t, pieces, ids[lo:min(lo+n, len(ids))])...)
+		}
+		if !slices.Equal(whole, cut) {
+			t.Errorf("%s: a prompt in pieces gives other bits", c.kind)
+		}
+		var diff, size float64
+		for i, v := range whole {
+			diff = max(diff, math.Abs(float64(v-exact[i])))
+			size = max(size, math.Abs(float64(exact[i])))
+		}
+		if !(diff <= c.error*size) {
+			t.Errorf("%s: logits differ by %.3g of %.3g", c.kind, diff, size)
+		}
+		if c.kind != "f32" && diff == 0 {
+			t.Errorf("%s: as exact as float32", c.kind)
+		}
+	}
+}
+
+func TestCacheRefused(t *testing.T) {
+	m := models.Model(t, models.Names()[0], 1)
+	if _, err := Load(context.Background(), m, Options{Cache: "q5_0"}); err == nil || !strings.Contains(err.Error(), "cache type") {
+		t.Error(err)
+	}
+}
