@@ -1,11 +1,14 @@
 package distill
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
+	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/rng"
 	"github.com/parelm/pare/internal/train"
+	"github.com/parelm/pare/model"
 )
 
 // Text is what a student learns from: token ids of documents, one after the other.
@@ -114,4 +117,23 @@ func thin(held [][]int32) [][]int32 {
 		out[i] = held[i*len(held)/maxHeld]
 	}
 	return out
+}
+
+// ReadText reads files as a student's tokenizer sees them, with what it puts around a document between them. Files are
+// named as in recipes: paths, directories or globs, of plain text or JSON lines.
+func ReadText(ctx context.Context, student *model.Model, files []string) (Text, error) {
+	tok, err := student.Tokenizer()
+	if err != nil {
+		return Text{}, err
+	}
+	paths, err := corpus.Files(files)
+	if err != nil {
+		return Text{}, err
+	}
+	ids, err := corpus.Stream(ctx, tok, paths, corpus.Marked)
+	t := Text{IDs: ids, BOS: -1}
+	if tok.PrependsBOS() {
+		t.BOS = tok.BOS()
+	}
+	return t, err
 }

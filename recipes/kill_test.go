@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/store"
 )
 
@@ -33,6 +35,14 @@ func TestMain(m *testing.M) {
 	}
 	sets := killSets
 	if os.Getenv("PARE_RECIPES_REAL") != "" {
+		sets = nil
+	}
+	if n := os.Getenv("PARE_RECIPES_THREADS"); n != "" { // a recipe of real stages
+		threads, err := strconv.Atoi(n)
+		if err != nil {
+			panic(err)
+		}
+		par.SetThreads(threads)
 		sets = nil
 	}
 	r, err := Load(filepath.Join(dir, "r.yaml"), sets...)

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/parelm/pare/distill"
-	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model"
@@ -104,7 +103,7 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	defer m.Close()
-	text, err := s.text(ctx, m)
+	text, err := distill.ReadText(ctx, m, s.Train)
 	if err != nil {
 		return err
 	}
@@ -142,24 +141,6 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	return j.facts(s.facts(j.Name, out, r))
-}
-
-// text reads what the student learns from.
-func (s *distillStage) text(ctx context.Context, m *model.Model) (distill.Text, error) {
-	tok, err := m.Tokenizer()
-	if err != nil {
-		return distill.Text{}, err
-	}
-	files, err := corpus.Files(s.Train)
-	if err != nil {
-		return distill.Text{}, err
-	}
-	ids, err := corpus.Stream(ctx, tok, files, corpus.EndOfText)
-	t := distill.Text{IDs: ids, BOS: -1}
-	if tok.PrependsBOS() {
-		t.BOS = tok.BOS()
-	}
-	return t, err
 }
 
 // metrics writes what every step measured as JSON lines.

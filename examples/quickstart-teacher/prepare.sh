@@ -15,7 +15,7 @@ cd "$src"
 # Packages that only evaluation sees.
 heldout='bufio|container/heap|container/list|container/ring|encoding/csv|encoding/hex|errors|path|sort|text/tabwriter'
 # Packages that come with pare.
-quickstart='bytes|encoding/json|encoding/xml|flag|fmt|go/ast|go/scanner|html/template|io|io/fs|net/url|net/textproto|os/exec|slices|strconv|strings|sync|text/template|text/template/parse'
+quickstart='bytes|encoding/xml|flag|fmt|go/ast|go/scanner|io|io/fs|log|maps|net/textproto|os/exec|path/filepath|slices|strconv|strings|sync|text/template|text/template/parse'
 
 list() { # hand-written Go files, sorted the same everywhere
 	find . -name '*.go' ! -name '*_test.go' ! -name 'z*.go' ! -name '*table*.go' ! -name '*_generated.go' \

@@ -152,11 +152,15 @@ const (
 	Plain Joint = iota
 	// EndOfText ends every document with EOS, or begins it with BOS where there is no EOS: the stream of training.
 	EndOfText
+	// Marked puts what the tokenizer puts around a text: BOS in front where Encode adds it; else it is EndOfText. It is what
+	// the model saw between documents when it was trained.
+	Marked
 )
 
 // Stream returns the token ids of all documents of the files, one after the other.
 func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint Joint) ([]int32, error) {
 	var out []int32
+	front := joint != Plain && tok.BOS() >= 0 && (tok.EOS() < 0 || joint == Marked && tok.PrependsBOS())
 	for _, path := range files {
 		for doc, err := range Documents(path) {
 			if err == nil {
@@ -165,7 +169,7 @@ func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint
 			if err != nil {
 				return nil, err
 			}
-			if joint == EndOfText && tok.EOS() < 0 && tok.BOS() >= 0 {
+			if front {
 				out = append(out, tok.BOS())
 			}
 			for len(doc) > 0 { // the tokenizer takes a limited text at once; a cut at a line end costs a token at most
@@ -184,7 +188,7 @@ func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint
 				out = append(out, ids...)
 				doc = doc[len(part):]
 			}
-			if joint == EndOfText && tok.EOS() >= 0 {
+			if joint != Plain && !front && tok.EOS() >= 0 {
 				out = append(out, tok.EOS())
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parelm/pare/internal/tiny"
 	"github.com/parelm/pare/model/tokenizer"
 )
 
@@ -131,5 +132,33 @@ func TestStream(t *testing.T) {
 	}
 	if _, err := Stream(context.Background(), characters(t), []string{write(t, d, "e.txt", "")}, Plain); err == nil {
 		t.Error("an empty text passes")
+	}
+}
+
+// TestMarked: where the tokenizer begins a text with BOS, so does every document; else each ends with EOS.
+func TestMarked(t *testing.T) {
+	shared := tiny.Shared(t, "assets", "models", "stories260K")
+	tok, err := tokenizer.Open(shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, t.TempDir(), "s.txt", "one\n<|endoftext|>\ntwo")
+	count := func(j Joint, id int32) (n int) {
+		ids, err := Stream(context.Background(), tok, []string{path}, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range ids {
+			if x == id {
+				n++
+			}
+		}
+		return n
+	}
+	if b, e := count(Marked, tok.BOS()), count(Marked, tok.EOS()); b != 2 || e != 0 {
+		t.Errorf("%d BOS and %d EOS between two documents", b, e)
+	}
+	if b, e := count(EndOfText, tok.BOS()), count(EndOfText, tok.EOS()); b != 0 || e != 2 {
+		t.Errorf("end of text: %d BOS and %d EOS", b, e)
 	}
 }

@@ -182,3 +182,21 @@ func unhex(sum string) string {
 	}
 	return string(b)
 }
+
+// ScratchFor returns the scratch directory of an output that is not an artifact of a run: it lies beside the output, and the
+// key, 64 hex digits, says which work it belongs to.
+func ScratchFor(fsys fsx.FS, out, key string) (*Scratch, error) {
+	return openScratch(fsys, filepath.Join(filepath.Dir(filepath.Clean(out)), workPrefix+DirName(filepath.Base(out), key)))
+}
+
+// Kept opens a saved file as Open does, and returns nil where there is none or only a damaged one.
+func (s *Scratch) Kept(name string) (io.ReadCloser, error) {
+	f, err := s.Open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return f, nil
+}
