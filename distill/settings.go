@@ -25,8 +25,10 @@ type Settings struct {
 	// LearningRate is the highest learning rate, reached after the warm-up.
 	LearningRate float64 `yaml:"learning_rate" above:"0" below:"1"`
 	// Schedule is how the learning rate goes down after the warm-up: cosine, linear, constant, or wsd: constant, then
-	// linear over the last fifth.
+	// linear over the last part.
 	Schedule string `yaml:"schedule" oneof:"cosine linear constant wsd"`
+	// CooldownRatio is that part of wsd, as a share of the steps after the warm-up.
+	CooldownRatio float64 `yaml:"cooldown_ratio" above:"0" max:"1"`
 	// WarmupRatio is the share of the steps over which the learning rate grows from 0.
 	WarmupRatio float64 `yaml:"warmup_ratio" min:"0" max:"1"`
 	// MinLrRatio is the share of the learning rate that the schedule ends at.
@@ -57,7 +59,7 @@ type Settings struct {
 // Default returns the settings that stand where none are given.
 func Default() Settings {
 	return Settings{
-		Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", WarmupRatio: 0.05,
+		Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", CooldownRatio: 0.2, WarmupRatio: 0.05,
 		MinLrRatio: 0.1, AdamBeta1: 0.9, AdamBeta2: 0.95, MaxGradNorm: 1, Validation: 0.02,
 	}
 }
@@ -87,7 +89,7 @@ func (s *Settings) every(given int) int {
 func (s *Settings) trainer() train.Settings {
 	return train.Settings{
 		Optimizer: train.Optimizer{Rate: s.LearningRate, Beta1: s.AdamBeta1, Beta2: s.AdamBeta2, Decay: s.WeightDecay, Clip: s.MaxGradNorm},
-		Schedule:  train.Schedule{Kind: s.Schedule, Warmup: int(s.WarmupRatio*float64(s.Steps) + 0.5), Steps: s.Steps, Floor: s.MinLrRatio},
+		Schedule:  train.Schedule{Kind: s.Schedule, Warmup: int(s.WarmupRatio*float64(s.Steps) + 0.5), Steps: s.Steps, Floor: s.MinLrRatio, Cool: s.CooldownRatio},
 		Seed:      s.Seed, EMA: s.EMA,
 	}
 }
