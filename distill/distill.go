@@ -109,6 +109,12 @@ func (r *run) prepare(text Text) error {
 	if err := r.s.Check(r.student.Config, r.teacher != nil); err != nil {
 		return err
 	}
+	if r.s.TeacherCache != nil && r.teacher != nil {
+		var err error
+		if r.teacher, err = Cached(r.teacher, *r.s.TeacherCache, r.s.Seed); err != nil {
+			return err
+		}
+	}
 	list := r.s.losses(r.teacher != nil)
 	b := &build{temperature: r.s.Temperature, vocab: r.student.Graph.Logits.Out.Size(), want: &r.want,
 		layers: len(r.student.Config.Layers), width: r.student.Config.Hidden}
@@ -120,9 +126,16 @@ func (r *run) prepare(text Text) error {
 			return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", t.vocab(), b.vocab)
 		}
 		b.teacherLayers, b.teacherWidth = t.shape()
+		able := t.can()
+		if c, ok := t.(*cached); ok {
+			b.sparse = c.kept()
+		}
 		for _, l := range list {
-			if l.needs()&^t.can() != 0 {
-				return fmt.Errorf("loss %s: the teacher cannot tell what it needs", l.name)
+			if _, kl := l.Loss.(*KL); kl && able&needSparse != 0 {
+				continue
+			}
+			if l.needs()&^able != 0 {
+				return fmt.Errorf("loss %s: this teacher cannot tell what it needs", l.name)
 			}
 		}
 	}
@@ -137,13 +150,15 @@ func (r *run) prepare(text Text) error {
 	rest, held := split(text, r.s.Validation, length)
 	for held = thin(held); len(held) > 0; {
 		n := min(len(held), r.s.BatchSize)
-		b := newBatch(n, length)
+		x := newBatch(n, length)
 		for _, ids := range held[:n] {
-			fill(b, ids, text.BOS)
+			fill(x, ids, text.BOS)
 		}
-		r.held, held = append(r.held, b), held[n:]
+		r.held, held = append(r.held, x), held[n:]
 	}
-	r.order, err = newOrder(rest, length, r.s.Seed)
+	if r.order, err = newOrder(rest, length, r.s.Seed); err == nil {
+		r.order.fixed = b.sparse > 0
+	}
 	return err
 }
 

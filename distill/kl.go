@@ -1,6 +1,10 @@
 package distill
 
-import "github.com/parelm/pare/internal/train"
+import (
+	"fmt"
+
+	"github.com/parelm/pare/internal/train"
+)
 
 // Forward Kullback-Leibler divergence (Hinton, Vinyals & Dean 2015, arXiv:1503.02531). With p = softmax(teacher/T) and
 // q = softmax(student/T)
@@ -18,6 +22,9 @@ func (l *KL) needs() need { return needLogits }
 
 func (l *KL) build(b *build) (train.Loss, error) {
 	temperature := l.at(b)
+	if b.sparse > 0 {
+		return sparseKL(b, temperature)
+	}
 	return train.Loss{Inputs: b.logits(), Draw: func(t *train.Tape) train.Value {
 		p, q := logProbabilities(t, temperature)
 		return p.Exp().Mul(p.Sub(q)).Sum().Scale(temperature * temperature)
@@ -33,4 +40,18 @@ func (b *build) logits() []train.Input { return []train.Input{{Name: teacherLogi
 func logProbabilities(t *train.Tape, temperature float64) (p, q train.Value) {
 	p = t.Input(teacherLogits).Scale(1 / temperature).LogSoftmax().Stop()
 	return p, t.Logits().Scale(1 / temperature).LogSoftmax()
+}
+
+// sparseKL is the divergence from what a cached teacher keeps of a position, at temperature 1: sum p^ (ln p^ - ln q).
+func sparseKL(b *build, temperature float64) (train.Loss, error) {
+	if temperature != 1 {
+		return train.Loss{}, fmt.Errorf("a cached teacher knows its probabilities at temperature 1, not at %g", temperature)
+	}
+	b.want.needs = b.want.needs&^needLogits | needSparse
+	inputs := []train.Input{{Name: sparseIDs, Width: b.sparse, Int: true}, {Name: sparseProb, Width: b.sparse}}
+	return train.Loss{Inputs: inputs, Draw: func(t *train.Tape) train.Value {
+		p := t.Input(sparseProb)
+		q, _ := t.Logits().LogSoftmax().Pick(t.Input(sparseIDs))
+		return p.Mul(p.Plus(1e-30).Log().Sub(q)).Sum()
+	}}, nil
 }

@@ -50,6 +50,7 @@ const (
 	needLogits need = 1 << iota // of every position
 	needTop                     // the most probable tokens
 	needHidden                  // hidden states
+	needSparse                  // what a cached teacher keeps
 )
 
 // build is what losses are made for.
@@ -58,6 +59,7 @@ type build struct {
 	vocab                       int
 	layers, width               int // of the student
 	teacherLayers, teacherWidth int // 0 where the teacher has no hidden states to show
+	sparse                      int // tokens that a cached teacher has of a position; 0 for teachers that are not
 	want                        *want
 }
 

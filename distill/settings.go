@@ -12,6 +12,9 @@ type Settings struct {
 	// Losses are what training makes small: a mapping from the name of a loss to its weight, or to a mapping with its weight and
 	// settings of its own. Without any it is kl where there is a teacher, else ce.
 	Losses Losses `yaml:"losses"`
+	// TeacherCache, when given, asks the teacher once for each sequence and keeps a few bytes a token of its answers for the
+	// epochs that follow; for the loss kl at temperature 1. {} keeps 20 top tokens and 10 draws.
+	TeacherCache *Sparse `yaml:"teacher_cache"`
 	// Temperature softens the probabilities of teacher and student in losses that do not give one of their own.
 	Temperature float64 `yaml:"temperature" above:"0"`
 	// Steps is how many times the weights are changed.

@@ -24,7 +24,8 @@ type order struct {
 	text   Text
 	seed   uint64
 	length int
-	pieces int // in an epoch
+	pieces int  // in an epoch
+	fixed  bool // every epoch cuts at the same places
 
 	epoch int // that the fields below are of; -1 before the first
 	shift int
@@ -46,6 +47,9 @@ func (o *order) start(i int) int {
 		r := rng.New(o.seed, rng.Hash("distill epoch"), uint64(e))
 		room := len(o.text.IDs) - 1 - o.pieces*o.length
 		o.epoch, o.shift, o.perm = e, r.Intn(min(room, o.length)+1), r.Perm(o.pieces)
+		if o.fixed {
+			o.shift = 0
+		}
 	}
 	return o.shift + o.perm[i%o.pieces]*o.length
 }
