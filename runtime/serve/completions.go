@@ -30,7 +30,6 @@ type job struct {
 	tasks   []*task
 	chat    *chatRequest // nil for a completion
 	echo    string
-	cancel  context.CancelFunc
 	tools   bool // look for tool calls in the text
 	forced  bool // the text is a tool call, by grammar
 }
