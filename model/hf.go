@@ -134,6 +134,9 @@ func (m *Model) bindHF(files tensorFiles) error {
 	if err != nil {
 		return err
 	}
+	if c, ok := u.(*compressed); ok {
+		m.activations = c.rounds
+	}
 	var failed error
 	err = m.assemble(hfSlots(m.Graph, f), func(name string) (*tensor.Tensor, bool) {
 		if u != nil && failed == nil {

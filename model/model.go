@@ -21,6 +21,8 @@ type Model struct {
 	tensors map[*Weight]*tensor.Tensor
 	side    Side
 	close   []io.Closer
+
+	activations bool // see RoundActivations
 }
 
 // Tensor returns the tensor of a weight of the graph, named canonically and shaped as the graph says.

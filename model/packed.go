@@ -22,13 +22,24 @@ import (
 // and config.json says so. The codes lie as in pare's own group formats, so nothing is rounded on the way.
 
 // packed replaces quantized tensors by those of the layout and describes them in the configuration.
-func packed(ts []*tensor.Tensor, conf *object) ([]*tensor.Tensor, error) {
+func packed(ts []*tensor.Tensor, conf *object, activations bool) ([]*tensor.Tensor, error) {
 	var out []*tensor.Tensor
 	modules := map[codec.Group][]string{}
 	var plain []string
+	bytes := "" // the codec of modules stored as bytes
 	for _, t := range ts {
 		g, ok := codec.GroupOf(t.Codec)
 		base, matrix := strings.CutSuffix(t.Name, ".weight")
+		if matrix && len(t.Shape) == 2 && (activations || !ok) {
+			p, err := bytesTensor(t, base)
+			if err != nil {
+				return nil, err
+			}
+			if p != nil {
+				out, bytes = append(out, p...), t.Codec.Name()
+				continue
+			}
+		}
 		switch {
 		case ok && matrix && len(t.Shape) == 2:
 			p, err := packTensor(t, base, g)
@@ -46,9 +57,14 @@ func packed(ts []*tensor.Tensor, conf *object) ([]*tensor.Tensor, error) {
 		}
 		out = append(out, t)
 	}
-	if len(modules) > 0 {
+	switch {
+	case bytes != "" && len(modules) > 0:
+		return nil, tensor.Errorf(ErrUnsupported, "", "", "a checkpoint cannot hold matrices of bytes (%s) and packed ones together", bytes)
+	case bytes != "":
+		conf.set("quantization_config", bytesConfig(bytes, plain))
+	case len(modules) > 0:
 		conf.set("quantization_config", quantizationConfig(modules, plain))
-	} else {
+	default:
 		conf.delete("quantization_config")
 	}
 	return out, nil

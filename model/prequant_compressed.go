@@ -22,6 +22,7 @@ func init() {
 		case "pack-quantized":
 			u.packed, err = o.packing(get)
 		case "int-quantized", "float-quantized", "naive-quantized":
+			u.rounds = format == "int-quantized"
 		default:
 			err = tensor.Errorf(ErrUnsupported, o.file, `key "quantization_config"`,
 				"compressed-tensors format %s: pack-quantized, int-quantized, float-quantized and naive-quantized are read", quoted(format))
@@ -39,6 +40,7 @@ type compressed struct {
 	scale  string
 	packed *unpacker
 	shared *slab
+	rounds bool // activations are rounded too
 }
 
 func (u *compressed) open(name string) (*tensor.Tensor, bool, error) {
@@ -70,6 +72,9 @@ func (u *compressed) open(name string) (*tensor.Tensor, bool, error) {
 	a, b, err := grid(scale, t.Shape)
 	if err != nil {
 		return bad("%v", err)
+	}
+	if out, err := u.byRow(name, base, t, scale); out != nil || err != nil {
+		return out, err == nil, err
 	}
 	if float {
 		out, err := u.scaled(name, t, scale, a, b)

@@ -69,7 +69,7 @@ func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
 	if err != nil {
 		return err
 	}
-	stored, err = packed(stored, conf)
+	stored, err = packed(stored, conf, m.activations)
 	if err != nil {
 		return err
 	}

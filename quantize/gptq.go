@@ -81,7 +81,7 @@ type solution struct {
 func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error) {
 	g, err := gridOf(p.Codec)
 	if err != nil {
-		return nil, "", err
+		return nil, err.Error() + ": rounded to nearest", nil
 	}
 	if p.Inputs == nil || p.Inputs.Hessian == nil {
 		return nil, "no calibration inputs: rounded to nearest", nil

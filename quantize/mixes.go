@@ -19,6 +19,8 @@ type mix struct {
 	// linear says that only linear layers are quantized: embedding and head keep their format (safetensors schemes).
 	linear bool
 	group  int // default group size of linear schemes; 0 means a whole row
+	// activations says that programs that load the scheme round activations too, to eight bits with a scale for each token.
+	activations bool
 }
 
 func always(f string) func(i, n, gqa int) string { return func(int, int, int) string { return f } }
@@ -73,6 +75,8 @@ var mixes = map[string]mix{
 	"w4a16":      {base: "int4", linear: true, group: 128},
 	"w4a16_asym": {base: "uint4", linear: true, group: 128},
 	"w8a16":      {base: "int8", linear: true},
+	"w8a8":       {base: "int8", linear: true, activations: true},
+	"fp8":        {base: "fp8", linear: true, activations: true},
 }
 
 // Formats returns the names that Settings.Format may have, sorted.
@@ -87,6 +91,9 @@ func Formats() []string {
 
 // Packed reports whether a format is written as a safetensors checkpoint rather than a GGUF file.
 func Packed(format string) bool { return mixes[strings.ToLower(format)].linear }
+
+// RoundsActivations reports whether programs that load a format round activations as well (W8A8, FP8).
+func RoundsActivations(format string) bool { return mixes[strings.ToLower(format)].activations }
 
 // lookupMix finds a mix by the name users type, in any case.
 func lookupMix(name string) (mix, error) {
@@ -126,7 +133,7 @@ func fit(format string, cols int) (codec.Codec, error) {
 func DisplayName(name string) string {
 	lower := strings.ToLower(name)
 	switch {
-	case strings.HasPrefix(lower, "q"), strings.HasPrefix(lower, "iq"), strings.HasPrefix(lower, "w"), strings.HasPrefix(lower, "mx"):
+	case strings.HasPrefix(lower, "q"), strings.HasPrefix(lower, "iq"), strings.HasPrefix(lower, "w"), strings.HasPrefix(lower, "mx"), strings.HasPrefix(lower, "fp"):
 		return strings.ToUpper(name)
 	}
 	return lower

@@ -60,6 +60,8 @@ func (s Settings) mixed(m *model.Model) ([]Choice, error) {
 	}
 	if x.linear {
 		switch size := s.GroupSize; {
+		case x.activations && size != 0 && size != -1:
+			return nil, fmt.Errorf("group_size is %d; %s has one scale a row", size, s.Format)
 		case size == 0 && x.group > 0:
 			x.base += "g" + strconv.Itoa(x.group)
 		case size > 0:

@@ -77,10 +77,14 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 		}
 	}
 	out, r, err := Apply(ctx, m, choices, a, o)
-	if r != nil {
-		r.Budget = b
+	if err != nil {
+		return nil, nil, err
 	}
-	return out, r, err
+	r.Budget = b
+	if RoundsActivations(s.Format) {
+		out = out.RoundActivations()
+	}
+	return out, r, nil
 }
 
 // Apply is Run with a plan that is already made.

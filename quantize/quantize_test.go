@@ -80,7 +80,7 @@ func raw(t *testing.T, x *tensor.Tensor) []byte {
 func TestModels(t *testing.T) {
 	for _, name := range []string{"llama", "llama3_rope_tied", "gpt2", "falcon_7b", "phi3", "gemma2", "qwen2_moe"} {
 		m := models.Model(t, name, 3)
-		for _, format := range []string{"Q8_0", "q4_0", "q4_k_m", "W8A16", "W4A16", "W4A16_ASYM"} {
+		for _, format := range []string{"Q8_0", "q4_0", "q4_k_m", "W8A16", "W4A16", "W4A16_ASYM", "W8A8", "FP8"} {
 			if Packed(format) && name == "gpt2" {
 				continue // stored [in, out], which the layout has no words for
 			}

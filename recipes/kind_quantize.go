@@ -89,6 +89,9 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 		}
 	}
 	out = out.With(formats)
+	if quantize.RoundsActivations(s.Format) {
+		out = out.RoundActivations()
+	}
 	if e.OutputBytes, err = size(ctx, out, p.Name, !quantize.Packed(s.Format), s.Format); err != nil {
 		return e, err
 	}

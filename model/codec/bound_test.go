@@ -12,7 +12,7 @@ import (
 // magnitude of its block. The formats that search are let off more than half a step: they give up single values,
 // the more so with importances. Formats not listed keep values exactly or hold other things than weights.
 var bounds = map[string]float64{
-	"f16": 0x1p-11, "bf16": 0x1p-8, "f8_e4m3": 0.0625, "f8_e5m2": 0.125,
+	"f16": 0x1p-11, "bf16": 0x1p-8, "f8_e4m3": 0.0625, "f8_e5m2": 0.125, "fp8": 0.0625,
 	"q8_0": 0.0046, "q8_1": 0.0046, "q8_k": 0.0041,
 	"q4_0": 0.2, "q4_1": 0.19, "q5_0": 0.1, "q5_1": 0.1, "mxfp4": 0.26, "nvfp4": 0.18, "iq4_nl": 0.19, "iq4_xs": 0.27,
 	"q2_k": 0.9, "q3_k": 0.5, "q4_k": 0.2, "q5_k": 0.1, "q6_k": 0.075,

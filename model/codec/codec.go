@@ -79,6 +79,9 @@ func CanEncode(c Codec) bool {
 // RowBytes returns the bytes that a row of n values takes, or an error when n is not a whole number of blocks.
 func RowBytes(c Codec, n int) (int, error) {
 	values, bytes := c.Block()
+	if _, ok := c.(rowFP8); ok {
+		return fp8Head + n, nil
+	}
 	if g, ok := c.(*group); ok && values == 0 {
 		if n%2 != 0 {
 			return 0, fmt.Errorf("row of %d values: %s needs an even number", n, c.Name())

@@ -34,6 +34,9 @@ var groups sync.Map // Group to *group: one codec for each, so that codecs compa
 
 // parametric builds formats whose name carries a size, such as int4g128. It returns nil for other names.
 func parametric(name string) Codec {
+	if name == "fp8" {
+		return rowFP8{}
+	}
 	var g Group
 	rest, unsigned := strings.CutPrefix(name, "u")
 	bits, size, sized := strings.Cut(rest, "g")
