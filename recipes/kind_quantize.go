@@ -2,8 +2,10 @@ package recipes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/report"
@@ -181,6 +183,9 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 	if err := j.save(ctx, small, !quantize.Packed(s.Format), s.Format); err != nil {
 		return err
 	}
+	if err := s.card(j, r); err != nil {
+		return err
+	}
 	t := report.Table{Title: j.Name + ": formats and errors", Columns: []string{"matrix", "format", "relative output error", "held out", "note"}}
 	for _, x := range r.Tensors {
 		held := ""
@@ -194,6 +199,32 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 		tables = append(tables, budgetTables(j.Name, r.Budget)...)
 	}
 	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: tables})
+}
+
+// card writes the model card beside the model.
+func (s *quantizeStage) card(j *Job, r *quantize.Report) error {
+	c := quantize.Card{Name: j.Name, Base: j.In.Name, Format: s.Format, Algorithm: s.Algorithm, Report: r,
+		Settings: settingLines(&s.Settings, s.algorithm), Inputs: []string{fmt.Sprintf("%s, sha256 %s", j.In.Name, j.In.Digest)}}
+	if !quantize.Packed(s.Format) {
+		c.File = ggufFile
+	}
+	f, err := j.CreateVolatile("README.md")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(c.Markdown(), 0)
+	return errors.Join(err, f.Close())
+}
+
+// settingLines lists the keys of structs that say something.
+func settingLines(settings ...any) string {
+	var b strings.Builder
+	for _, f := range strict.Fields(settings...) {
+		if !f.Value.IsZero() {
+			fmt.Fprintf(&b, "%s: %v\n", f.Key, strict.Plain(f.Value))
+		}
+	}
+	return b.String()
 }
 
 // budgetTables say how formats were chosen.

@@ -131,7 +131,7 @@ func modelBytes(t *testing.T, dir string) int64 {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case "manifest.json", report.FactsFile, report.TimingsFile, "metrics.jsonl":
+		case "manifest.json", report.FactsFile, report.TimingsFile, "metrics.jsonl", "README.md":
 			continue
 		}
 		st, err := e.Info()
