@@ -164,3 +164,38 @@ func (s *subject) quantized(t *testing.T, set Settings, a Algorithm) float64 {
 	}
 	return s.divergence(t, q)
 }
+
+// TestBudgetBars gives the search the bytes of the usual mix and expects it to come closer to the original on text it has
+// not seen, and to use the bytes.
+func TestBudgetBars(t *testing.T) {
+	if !*bars {
+		t.Skip("a campaign of minutes; run it with -bars")
+	}
+	for _, s := range subjects(t, 128, 32) {
+		mix := Settings{Format: "q4_k_m"}
+		q, r, err := Run(context.Background(), s.m, mix, &RTN{Importance: true}, Options{Samples: s.calib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		usual := s.divergence(t, q)
+		mix.TargetBPW = r.BitsPerWeight
+		for _, name := range []string{"rtn", "gptq"} {
+			a, err := New(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "rtn" {
+				a = &RTN{Importance: true}
+			}
+			best, b, err := Run(context.Background(), s.m, mix, a, Options{Samples: s.calib})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kl := s.divergence(t, best)
+			t.Logf("%-18s %s: Q4_K_M %d bytes, %.5f; budget %d bytes, %.5f, by %s", s.name, name, r.Bytes, usual, b.Bytes, kl, b.Budget.Plan)
+			if b.Bytes > r.Bytes || b.Bytes < r.Bytes-r.Bytes/100 || kl >= usual {
+				t.Errorf("%s %s: %d bytes of %d, divergence %.5f against %.5f", s.name, name, b.Bytes, r.Bytes, kl, usual)
+			}
+		}
+	}
+}
