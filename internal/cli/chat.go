@@ -260,16 +260,26 @@ type input struct {
 	s        *bufio.Reader
 }
 
-// keyboard watches what is typed for Ctrl-C, which a terminal in raw mode gives as a byte.
+// keyboard watches what is typed for Ctrl-C, which a terminal in raw mode gives as a byte. The line editor would end for
+// good at it: it gets the keys that empty the line and enter it instead.
 type keyboard struct {
 	io.Reader
 	io.Writer
 	interrupt bool
 }
 
+// emptyLine is end of line, delete to its beginning, enter.
+const emptyLine = "\x05\x15\r"
+
 func (k *keyboard) Read(p []byte) (int, error) {
-	n, err := k.Reader.Read(p)
-	k.interrupt = k.interrupt || slices.Contains(p[:n], 3)
+	if len(p) < len(emptyLine) {
+		return 0, io.ErrShortBuffer
+	}
+	n, err := k.Reader.Read(p[:len(p)-len(emptyLine)+1])
+	if i := slices.Index(p[:n], 3); i >= 0 {
+		k.interrupt = true
+		n = i + copy(p[i:], emptyLine) // what was typed after it is lost, as users expect
+	}
 	return n, err
 }
 
@@ -324,7 +334,7 @@ func (in *input) one() (string, error) {
 	if e := term.Restore(int(in.f.Fd()), old); e != nil && err == nil {
 		err = e
 	}
-	if err == io.EOF && in.keyboard.interrupt {
+	if in.keyboard.interrupt && err == nil {
 		return "", errInterrupt
 	}
 	return s, err

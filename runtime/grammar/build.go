@@ -24,6 +24,7 @@ type runeRange struct{ lo, hi rune }
 // Limits of a compiled grammar. Repetitions are written out, so a bound multiplies the size.
 const (
 	maxSymbols = 1 << 18
+	maxRules   = 1 << 15
 	maxRepeat  = 1 << 13
 	maxDepth   = 256
 )

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -163,6 +164,8 @@ func TestJSONSchema(t *testing.T) {
 		`{"type": "object", "required": ["x"]}`:                        "not among the properties",
 		`{"type": "array", "minItems": 3, "maxItems": 1}`:              "below minItems",
 		`{"type": "string", "maxLength": 1e9}`:                         "want 0 to 8192",
+		`{"type": ["object", "object"]}`:                               `type names "object" twice`,
+		manyRefs():                                                     "too large",
 		`{"enum": []}`:                                                 "no list of values",
 		`[1]`:                                                          "is no schema",
 		`{"a": 1, "a": 2}`:                                             "stands twice",
@@ -173,6 +176,18 @@ func TestJSONSchema(t *testing.T) {
 			t.Errorf("%.60s: %v, want %q", schema, err, want)
 		}
 	}
+}
+
+// manyRefs is a schema that points at one large part under many names.
+func manyRefs() string {
+	var refs, big []string
+	for i := range 400 {
+		refs = append(refs, fmt.Sprintf(`{"$ref": "#/%s$defs/x"}`, strings.Repeat("/", i)))
+	}
+	for i := range 200 {
+		big = append(big, fmt.Sprintf(`"p%d": {"type": "integer", "minimum": 1, "maximum": 99}`, i))
+	}
+	return `{"$defs": {"x": {"type": "object", "properties": {` + strings.Join(big, ",") + `}}}, "anyOf": [` + strings.Join(refs, ",") + `]}`
 }
 
 // TestIntegers compares bounds with the numbers around them.

@@ -64,6 +64,9 @@ func (s *schema) add(name string, n node) ref {
 	if s.rules[name] == nil {
 		s.order = append(s.order, name)
 	}
+	if len(s.order) > maxRules {
+		s.fail("schema", "is too large: over %d rules", maxRules)
+	}
 	s.rules[name] = n
 	return ref(name)
 }
@@ -267,8 +270,13 @@ func (s *schema) typed(o *object, where string) node {
 		return s.ofType(o, t, where)
 	case []any:
 		out := alt{}
+		seen := map[string]bool{}
 		for _, x := range t {
 			name, _ := x.(string)
+			if seen[name] { // else the parts of a nested schema would double at each level
+				return s.fail(where, "type names %q twice", name)
+			}
+			seen[name] = true
 			one := &object{vals: o.vals}
 			for _, k := range o.keys { // each type looks at its own keywords
 				if slices.Contains(keywords[name], k) || k == "type" {

@@ -119,16 +119,16 @@ func (s *Server) noModel() *apiError {
 func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int, stops []string) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	if err := j.make(ctx, ids, top, stops); err != nil {
+		j.s.refuse(w, err)
+		return
+	}
 	total := time.AfterFunc(j.s.o.Total, func() {
 		for _, t := range j.tasks {
 			t.cancel(errTotal)
 		}
 	})
 	defer total.Stop()
-	if err := j.make(ctx, ids, top, stops); err != nil {
-		j.s.refuse(w, err)
-		return
-	}
 	if err := j.s.pool.submit(j.tasks...); err != nil {
 		j.s.refuse(w, apiErrorOf(err))
 		return

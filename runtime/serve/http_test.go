@@ -88,7 +88,7 @@ func TestHTTP(t *testing.T) {
 			if status != c.status || !strings.Contains(body, c.want) || status != 200 && !strings.Contains(body, `"error":{"message":`) {
 				t.Errorf("%d %.300s, want %d %q", status, body, c.status, c.want)
 			}
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 3*time.Second { // a second on a machine that does nothing else
 				t.Errorf("took %v", took)
 			}
 		})

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Bounds of a request; see SECURITY.md.
+// Bounds of a request.
 const (
 	maxHeader     = 16 << 10
 	maxBody       = 1 << 20
