@@ -39,6 +39,20 @@ func isSide(name string) bool {
 	return strings.HasSuffix(name, ".tiktoken")
 }
 
+// Belongs reports whether a file of that name is part of a checkpoint: weights, configuration, tokenizer and what else a copy
+// of it needs. Notes and results that lie beside it are not.
+func Belongs(name string) bool {
+	if name == "config.json" || isSide(name) {
+		return true
+	}
+	for _, end := range []string{".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".pt", ".pth"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
+}
+
 // sideFiles lists the side files of a directory.
 func sideFiles(dir string) (Side, error) {
 	s := Side{dir: dir}

@@ -11,6 +11,7 @@ import (
 	"github.com/parelm/pare/internal/fsx"
 	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/store"
+	"github.com/parelm/pare/model"
 )
 
 // memo remembers what was hashed, so that planning and then running reads nothing twice.
@@ -72,7 +73,9 @@ func (m *memo) model(ctx context.Context, path string) (digest string, size int6
 			return "", 0, err
 		}
 		entries = append(entries, e)
-		size += e.Bytes
+		if model.Belongs(name) {
+			size += e.Bytes // what a copy of the model would take, as for the models that stages make
+		}
 	}
 	return store.Digest(entries), size, nil
 }
