@@ -62,7 +62,7 @@ func (p *pool) submit(tasks ...*task) error {
 	if p.closing {
 		return errDraining
 	}
-	p.waiting = slices.DeleteFunc(p.waiting, func(t *task) bool { return t.ctx.Err() != nil })
+	p.sweep()
 	free := 0
 	for _, s := range p.slots {
 		if s.t == nil {
@@ -78,6 +78,22 @@ func (p *pool) submit(tasks ...*task) error {
 	}
 	p.poke()
 	return nil
+}
+
+// sweep takes cancelled tasks out of the queue and tells each its end: its request waits for that, and a task that is no
+// longer in the queue or on a slot is one that nobody else will end. The caller holds the lock.
+func (p *pool) sweep() {
+	left := p.waiting[:0]
+	for _, t := range p.waiting {
+		if t.ctx.Err() == nil {
+			left = append(left, t)
+			continue
+		}
+		p.m.cancelled.Add(1)
+		t.end("", context.Cause(t.ctx))
+	}
+	clear(p.waiting[len(left):])
+	p.waiting = left
 }
 
 // counts returns how many tasks run and wait.
@@ -147,13 +163,9 @@ func (p *pool) admit() (active []*slot, more bool) {
 			p.end(s, "", context.Cause(s.t.ctx))
 		}
 	}
+	p.sweep()
 	for len(p.waiting) > 0 {
 		t := p.waiting[0]
-		if t.ctx.Err() != nil {
-			t.end("", context.Cause(t.ctx))
-			p.waiting = p.waiting[1:]
-			continue
-		}
 		s := p.place(t)
 		if s == nil {
 			break

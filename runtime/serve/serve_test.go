@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 	"github.com/parelm/pare/model/chat"
 	"github.com/parelm/pare/runtime"
 )
+
+// patience is how long a test waits for what must come. It bounds a fault; a machine that is busy is slow, not wrong.
+const patience = time.Minute
 
 var full = flag.Bool("full", false, "run the load tests at their full size: minutes")
 
@@ -55,6 +59,45 @@ type house struct {
 	addr string
 	stop context.CancelFunc
 	done chan error
+	live atomic.Int64 // requests in their handlers
+}
+
+// until waits for a condition.
+func (h *house) until(what string, ok func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("waited %v in vain: %s", patience, what)
+		}
+	}
+}
+
+// hold stops the model within its next step until release is called, so that a test knows what runs and what waits
+// however fast the model and however busy the machine. Call it before the first request.
+func (h *house) hold() (release func()) {
+	gate := make(chan struct{})
+	release = sync.OnceFunc(func() { close(gate) })
+	h.o.Engine.SetTap(func(*model.Node, []float32, int) { <-gate })
+	h.t.Cleanup(release)
+	return release
+}
+
+// tasks returns those that run and those that wait.
+func (h *house) tasks() (all []*task) {
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
+	for _, s := range h.pool.slots {
+		if s.t != nil {
+			all = append(all, s.t)
+		}
+	}
+	return append(all, h.pool.waiting...)
+}
+
+// cancelled reports whether there are n tasks and all are to end.
+func (h *house) cancelled(n int) bool {
+	all := h.tasks()
+	return len(all) == n && !slices.ContainsFunc(all, func(t *task) bool { return t.ctx.Err() == nil })
 }
 
 // open starts a server on a port of its own.
@@ -94,14 +137,21 @@ func open(t *testing.T, change func(*Options)) *house {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h := &house{Server: s, t: t, addr: l.Addr().String(), stop: stop, done: make(chan error, 1)}
+	inner := s.handler
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.live.Add(1)
+		defer h.live.Add(-1)
+		inner.ServeHTTP(w, r)
+	})
 	go func() { h.done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		stop()
 		select {
 		case <-h.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Error("the server does not stop")
 		}
+		h.until("every request leaves its handler", func() bool { return h.live.Load() == 0 })
 		m.Close()
 	})
 	return h
@@ -109,7 +159,7 @@ func open(t *testing.T, change func(*Options)) *house {
 
 // client has connections of its own, so that tests can count them.
 func client() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 2 * time.Minute}
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: patience}
 }
 
 // post sends a body and returns status and answer.
