@@ -17,6 +17,7 @@ type Family struct {
 	GGUF     string            // general.architecture
 	Defaults string            // JSON object: what the reference configuration class assumes for missing keys
 	Keys     map[string]string // config.json keys where they differ from standardKeys; "" cannot be expressed
+	Aliases  map[string]string // other names that config.json may use, and the keys they stand for; they win
 	Read     func(c *Config, o *object)
 	Draw     func(b *Builder)
 	HF       []Stored // names in Hugging Face checkpoints
@@ -114,6 +115,9 @@ func (f *Family) read(o *object) (*Config, error) {
 	}
 	c := &Config{Family: f, hf: o}
 	o.warnings = nil
+	for _, old := range sortedKeys(f.Aliases) {
+		o.rename(old, f.Aliases[old])
+	}
 	o.classes()
 	c.Vocab = o.need(f.key("vocab"))
 	c.Hidden = o.need(f.key("hidden"))

@@ -3,6 +3,7 @@ package models
 
 import (
 	"embed"
+	"encoding/json"
 	"io/fs"
 	"math"
 	"strings"
@@ -41,6 +42,20 @@ func Config(t testing.TB, name string) *model.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Keys returns the keys and values of a tiny configuration.
+func Keys(t testing.TB, name string) map[string]any {
+	t.Helper()
+	data, err := configs.ReadFile("configs/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(data, &keys); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // Model returns a tiny model with lively random weights: matrices scaled to keep activations near 1, norms and biases

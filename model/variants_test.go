@@ -1,0 +1,74 @@
+package model_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/parelm/pare/internal/tiny/models"
+	"github.com/parelm/pare/model"
+)
+
+// variant reads the tiny configuration name with some keys changed; a nil value deletes the key.
+func variant(t *testing.T, name string, change map[string]any) *model.Config {
+	t.Helper()
+	c, err := model.ParseConfig(name, variantJSON(t, name, change))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func variantJSON(t *testing.T, name string, change map[string]any) []byte {
+	t.Helper()
+	keys := models.Keys(t, name)
+	for k, v := range change {
+		if keys[k] = v; v == nil {
+			delete(keys, k)
+		}
+	}
+	data, err := json.Marshal(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestOtherKeys reads files that say the sizes under the other names that transformers accepts, or accepted once.
+func TestOtherKeys(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		names map[string]string
+	}{
+		{"bloom", map[string]string{"hidden_size": "n_embed", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}},
+		{"gpt2", map[string]string{"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads", "n_positions": "max_position_embeddings"}},
+		{"gptj", map[string]string{"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}},
+		{"gpt_bigcode", map[string]string{"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}},
+		{"mpt", map[string]string{"d_model": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads"}},
+		{"falcon_new_decoder", map[string]string{"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "num_kv_heads": "n_head_kv"}},
+		{"stablelm", map[string]string{"partial_rotary_factor": "rope_pct", "layer_norm_eps": "norm_eps"}},
+	} {
+		keys, change := models.Keys(t, c.name), map[string]any{}
+		for key, other := range c.names {
+			if keys[key] == nil {
+				t.Fatalf("%s: no key %s", c.name, key)
+			}
+			change[key], change[other] = nil, keys[key]
+		}
+		want, got := model.Draw(variant(t, c.name, nil)).String(), model.Draw(variant(t, c.name, change)).String()
+		if got != want {
+			t.Errorf("%s: other names draw\n%s\nwant\n%s", c.name, got, want)
+		}
+	}
+}
+
+// TestRefinedWeb reads the first file of Falcon 40B, whose own code knew the new decoder alone.
+func TestRefinedWeb(t *testing.T) {
+	c, err := model.ParseConfig("config.json", []byte(`{"model_type":"RefinedWeb", "hidden_size":8192, "n_head":128, "n_head_kv":8, "n_layer":60,
+		"parallel_attn":true, "bias":false, "alibi":false, "layer_norm_epsilon":1e-5, "vocab_size":65024}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := c.Layers[59]; l.Heads != 128 || l.KVHeads != 8 || !l.Parallel || !l.TwoNorms || l.FFN != 4*8192 {
+		t.Errorf("read %+v", l)
+	}
+}
