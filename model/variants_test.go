@@ -72,3 +72,39 @@ func TestRefinedWeb(t *testing.T) {
 		t.Errorf("read %+v", l)
 	}
 }
+
+// smol is a SmolLM3 of eight layers made of the tiny Llama.
+func smol(t *testing.T, change map[string]any) *model.Config {
+	t.Helper()
+	keys := map[string]any{"model_type": "smollm3", "architectures": []string{"SmolLM3ForCausalLM"}, "num_hidden_layers": 8}
+	for k, v := range change {
+		keys[k] = v
+	}
+	return variant(t, "llama", keys)
+}
+
+// TestSmolLM3Layers checks which layers rotate and which slide; 1 in no_rope_layers means rotary embedding.
+func TestSmolLM3Layers(t *testing.T) {
+	slides := map[string]any{"use_sliding_window": true, "sliding_window": 5}
+	for _, c := range []struct {
+		name          string
+		change        map[string]any
+		rope, sliding []int
+	}{
+		{"by interval", nil, []int{1, 1, 1, 0, 1, 1, 1, 0}, make([]int, 8)},
+		{"interval 2", map[string]any{"no_rope_layer_interval": 2}, []int{1, 0, 1, 0, 1, 0, 1, 0}, make([]int, 8)},
+		{"by list", map[string]any{"no_rope_layers": []int{0, 1, 1, 0, 0, 1, 1, 1}}, []int{0, 1, 1, 0, 0, 1, 1, 1}, make([]int, 8)},
+		{"a longer list", map[string]any{"no_rope_layers": []int{0, 1, 1, 0, 0, 1, 1, 1, 0, 0}}, []int{0, 1, 1, 0, 0, 1, 1, 1}, make([]int, 8)},
+		{"window where nothing rotates", slides, []int{1, 1, 1, 0, 1, 1, 1, 0}, []int{0, 0, 0, 5, 0, 0, 0, 5}},
+		{"window not used", map[string]any{"sliding_window": 5}, []int{1, 1, 1, 0, 1, 1, 1, 0}, make([]int, 8)},
+		{"window by type", map[string]any{"use_sliding_window": true, "sliding_window": 5, "layer_types": []string{"sliding_attention",
+			"full_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention"}},
+			[]int{1, 1, 1, 0, 1, 1, 1, 0}, []int{5, 0, 0, 0, 0, 0, 0, 0}},
+	} {
+		for i, l := range smol(t, c.change).Layers {
+			if (l.Rope != nil) != (c.rope[i] == 1) || l.Window != c.sliding[i] {
+				t.Errorf("%s: layer %d has rotary embedding %v and window %d", c.name, i, l.Rope != nil, l.Window)
+			}
+		}
+	}
+}
