@@ -6,6 +6,9 @@ func (o *object) rope(c *Config, dim int) *Rope {
 	r := &Rope{Dim: dim, Theta: o.real(c.Family.key("theta"))}
 	s := o.sub("rope_scaling")
 	if p := o.sub("rope_parameters"); p != nil {
+		if full := p.sub("full_attention"); full != nil { // one object for each type of layers
+			p = full
+		}
 		s = p
 		if p.has("rope_theta") {
 			r.Theta = p.real("rope_theta")

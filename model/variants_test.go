@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"github.com/parelm/pare/internal/tiny/models"
@@ -54,9 +55,9 @@ func TestOtherKeys(t *testing.T) {
 			}
 			change[key], change[other] = nil, keys[key]
 		}
-		want, got := model.Draw(variant(t, c.name, nil)).String(), model.Draw(variant(t, c.name, change)).String()
-		if got != want {
-			t.Errorf("%s: other names draw\n%s\nwant\n%s", c.name, got, want)
+		want, got := variant(t, c.name, nil), variant(t, c.name, change)
+		if got.Hidden != want.Hidden || got.Context != want.Context || got.Norm != want.Norm || !reflect.DeepEqual(got.Layers, want.Layers) {
+			t.Errorf("%s: other names read as\n%+v\nwant\n%+v", c.name, got, want)
 		}
 	}
 }
@@ -106,5 +107,22 @@ func TestSmolLM3Layers(t *testing.T) {
 				t.Errorf("%s: layer %d has rotary embedding %v and window %d", c.name, i, l.Rope != nil, l.Window)
 			}
 		}
+	}
+}
+
+// TestGemma3RopeParameters reads what newer files say about the two rotary embeddings: one object for each type of layers.
+func TestGemma3RopeParameters(t *testing.T) {
+	c := variant(t, "gemma3_text", map[string]any{"rope_theta": nil, "rope_local_base_freq": nil, "rope_scaling": nil,
+		"sliding_window_pattern": nil, "num_hidden_layers": 2, "layer_types": []string{"full_attention", "sliding_attention"},
+		"rope_parameters": map[string]any{
+			"full_attention":    map[string]any{"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+			"sliding_attention": map[string]any{"rope_type": "default", "rope_theta": 2e4},
+		}})
+	full, sliding := c.Layers[0], c.Layers[1]
+	if full.Window != 0 || full.Rope.Theta != 5e5 || full.Rope.Scaling.Kind != "linear" || full.Rope.Scaling.Factor != 8 {
+		t.Errorf("full layer: window %d, %+v", full.Window, full.Rope)
+	}
+	if sliding.Window == 0 || sliding.Rope.Theta != 2e4 || sliding.Rope.Scaling.Kind != "" {
+		t.Errorf("sliding layer: window %d, %+v", sliding.Window, sliding.Rope)
 	}
 }
