@@ -38,6 +38,7 @@ var standardKeys = map[string]string{
 	"kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size",
 	"context": "max_position_embeddings", "eps": "rms_norm_eps", "act": "hidden_act", "theta": "rope_theta",
 	"experts": "num_experts", "experts_used": "num_experts_per_tok", "expert_ffn": "moe_intermediate_size",
+	"shared_ffn": "shared_expert_intermediate_size",
 }
 
 func (f *Family) key(name string) string {

@@ -62,6 +62,7 @@ var _ = register(&Family{
 	}),
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
+		denseFromGGUF(r, o)
 		if n, ok := r.num("expert_shared_feed_forward_length"); ok {
 			o.set("shared_expert_intermediate_size", n)
 		} else if t, ok := r.file.Tensor("blk.0.ffn_up_shexp.weight"); ok {
@@ -85,6 +86,7 @@ var _ = register(&Family{
 	HF:   qwenMoeHF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
+		denseFromGGUF(r, o)
 		o.set("norm_topk_prob", true) // what llama.cpp does for the architecture
 	},
 })
@@ -95,6 +97,20 @@ var qwenMoeHF = override(llamaHF, []Stored{
 	{Site: "layers.#.mlp.experts.up", Name: "model.layers.#.mlp.experts.@.up_proj"},
 	{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.mlp.experts.@.down_proj"},
 })
+
+// denseFromGGUF lists the layers without a router.
+func denseFromGGUF(r *ggufReader, o *object) {
+	var dense []int
+	n, _ := r.num("block_count")
+	for i := range min(n, int(maxLayers())) {
+		if !r.has(at("blk.#.ffn_gate_inp.weight", i)) {
+			dense = append(dense, i)
+		}
+	}
+	if dense != nil {
+		o.set("mlp_only_layers", dense)
+	}
+}
 
 // readQwen reads what all share. With use_sliding_window, layers from max_window_layers on slide.
 func readQwen(c *Config, o *object) {
@@ -126,7 +142,7 @@ func readQwenExperts(c *Config, o *object) {
 		dense[i] = true
 	}
 	c.each(func(i int, l *Layer) {
-		if !dense[i] && (i+1)%step == 0 {
+		if experts > 0 && !dense[i] && (i+1)%step == 0 {
 			l.Experts, l.FFN, l.Route = experts, ffn, route
 		}
 	})

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -124,5 +125,69 @@ func TestGemma3RopeParameters(t *testing.T) {
 	}
 	if sliding.Window == 0 || sliding.Rope.Theta != 2e4 || sliding.Rope.Scaling.Kind != "" {
 		t.Errorf("sliding layer: window %d, %+v", sliding.Window, sliding.Rope)
+	}
+}
+
+// TestExpertLayers checks which layers of a Qwen model are mixtures of experts, and how wide they are.
+func TestExpertLayers(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  map[string]any
+		experts []int
+	}{
+		{"all", map[string]any{"mlp_only_layers": nil}, []int{6, 6, 6, 6}},
+		{"some dense", map[string]any{"mlp_only_layers": []int{0, 2}}, []int{0, 6, 0, 6}},
+		{"every second", map[string]any{"mlp_only_layers": nil, "decoder_sparse_step": 2}, []int{0, 6, 0, 6}},
+		{"every second, some dense", map[string]any{"mlp_only_layers": []int{3}, "decoder_sparse_step": 2}, []int{0, 6, 0, 0}},
+		{"none", map[string]any{"num_experts": 0}, []int{0, 0, 0, 0}},
+	} {
+		for _, family := range []string{"qwen2_moe", "qwen3_moe"} {
+			c.change["num_hidden_layers"] = 4
+			for i, l := range variant(t, family, c.change).Layers {
+				ffn, shared := 64, 0
+				if c.experts[i] > 0 {
+					if ffn = 24; family == "qwen2_moe" {
+						shared = 40
+					}
+				}
+				if l.Experts != c.experts[i] || l.FFN != ffn || l.Shared != shared {
+					t.Errorf("%s, %s: layer %d has %d experts of %d, shared %d", family, c.name, i, l.Experts, l.FFN, l.Shared)
+				}
+			}
+		}
+	}
+}
+
+// TestSaveMixtures prunes and drops layers of mixtures of experts, with dense layers between them, and reads the files back.
+func TestSaveMixtures(t *testing.T) {
+	first := func(n int) (units []int) {
+		for i := range n {
+			units = append(units, i)
+		}
+		return units
+	}
+	for _, name := range []string{"qwen2_moe", "qwen3_moe", "mixtral", "olmoe"} {
+		m := models.Model(t, name, 1)
+		cut := model.Selection{}
+		for _, a := range m.Graph.Axes {
+			if a.Kind == model.AxisFFN || a.Kind == model.AxisExperts {
+				cut[a.Name] = first(a.Size - 2)
+			}
+		}
+		small, err := m.Shrink(cut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := t.TempDir()
+		if err := small.SaveHF(context.Background(), dir(path)); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		back, err := model.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameModel(t, back, small)
+		back.Close()
 	}
 }
