@@ -62,7 +62,13 @@ func Keys(t testing.TB, name string) map[string]any {
 // away from their neutral values, so that no weight is without effect.
 func Model(t testing.TB, name string, seed uint64) *model.Model {
 	t.Helper()
-	m, err := lively(Config(t, name), seed)
+	return Of(t, Config(t, name), seed)
+}
+
+// Of returns such a model of a configuration.
+func Of(t testing.TB, c *model.Config, seed uint64) *model.Model {
+	t.Helper()
+	m, err := lively(c, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
