@@ -29,7 +29,7 @@ func TestWindows(t *testing.T) {
 		window     int
 	}{
 		{"mistral", "mistral", map[string]any{"sliding_window": 5}, 5},
-		{"mistral without", "mistral", map[string]any{"sliding_window": nil}, 4096},
+		{"mistral without", "mistral", map[string]any{"sliding_window": null}, 4096},
 		{"mixtral", "mixtral", map[string]any{"sliding_window": 3}, 3},
 		{"mixtral without", "mixtral", map[string]any{"sliding_window": nil}, 4096},
 		{"phi3", "phi3", map[string]any{"sliding_window": 4}, 4},

@@ -16,6 +16,9 @@ import (
 
 var text = []int32{3, 17, 60, 4, 4, 91, 22, 7, 18, 100, 1, 2, 50}
 
+// null is a value that is there and says nothing, which no default replaces.
+var null = json.RawMessage("null")
+
 // changed is a tiny model with some keys of its configuration changed; a nil value deletes the key.
 func changed(t *testing.T, name string, change map[string]any) *model.Model {
 	t.Helper()
