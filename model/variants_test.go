@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/safetensors"
 )
 
 // variant reads the tiny configuration name with some keys changed; a nil value deletes the key.
@@ -189,5 +191,87 @@ func TestSaveMixtures(t *testing.T) {
 		}
 		sameModel(t, back, small)
 		back.Close()
+	}
+}
+
+// TestVariantFiles writes forms of the families that have no tiny configuration of their own, and reads them back.
+func TestVariantFiles(t *testing.T) {
+	for _, c := range []struct {
+		name, base string
+		change     map[string]any
+	}{
+		{"bloom of 12 heads", "bloom", map[string]any{"hidden_size": 48, "n_head": 12}},
+		{"mpt of 12 heads, clamped", "mpt", map[string]any{"d_model": 48, "n_heads": 12, "attn_config": map[string]any{"clip_qkv": 0.5}}},
+		{"falcon-11b", "falcon_new_decoder", map[string]any{"num_ln_in_parallel_attn": 1}},
+		{"falcon-40b", "falcon_new_decoder", map[string]any{"num_ln_in_parallel_attn": nil}},
+		{"gpt_neox in sequence", "gpt_neox", map[string]any{"use_parallel_residual": false}},
+		{"stablelm parallel", "stablelm", map[string]any{"use_parallel_residual": true, "qk_layernorm": true, "use_qkv_bias": true}},
+		{"cohere", "cohere", map[string]any{"use_qk_norm": false}},
+		{"cohere normalised", "cohere", map[string]any{"use_qk_norm": true}},
+		{"gpt_bigcode", "gpt_bigcode", map[string]any{"multi_query": false}},
+		{"opt-350m", "opt", map[string]any{"do_layer_norm_before": false, "word_embed_proj_dim": 12}},
+		{"olmo clamped", "olmo", map[string]any{"clip_qkv": 0.5}},
+		{"llama yarn", "llama", map[string]any{"rope_scaling": map[string]any{"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16}}},
+		{"llama with a table", "llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 5.0, "low_freq_factor": 1.0,
+			"high_freq_factor": 2.0, "original_max_position_embeddings": 64}}},
+		{"phi-4-mini", "phi3", map[string]any{"partial_rotary_factor": 0.75, "original_max_position_embeddings": 8, "num_key_value_heads": 2, "tie_word_embeddings": true,
+			"rope_scaling": map[string]any{"type": "longrope", "short_factor": []float64{1, 1.5, 3}, "long_factor": []float64{2, 4, 8}}}},
+		{"qwen2_moe, every second", "qwen2_moe", map[string]any{"decoder_sparse_step": 2}},
+		{"mixtral sliding", "mixtral", map[string]any{"sliding_window": 3}},
+		{"granite with biases", "granite", map[string]any{"attention_bias": true, "mlp_bias": true, "logits_scaling": 4}},
+		{"starcoder2 without biases", "starcoder2", map[string]any{"use_bias": false, "sliding_window": nil}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := models.Of(t, variant(t, c.base, c.change), 1)
+			testGGUF(t, m)
+			testLayers(t, m)
+		})
+	}
+}
+
+// TestHeadLayouts looks up which rows of a fused projection belong to which head.
+func TestHeadLayouts(t *testing.T) {
+	for _, c := range []struct {
+		name, base string
+		change     map[string]any
+		tensor     string
+		order      string // q, k and v of each head in the order of their rows
+	}{
+		{"one key head", "gpt_bigcode", map[string]any{"multi_query": true}, "transformer.h.0.attn.c_attn.weight", "qqqqkv"},
+		{"all key heads", "gpt_bigcode", map[string]any{"multi_query": false}, "transformer.h.0.attn.c_attn.weight", "qkvqkvqkvqkv"},
+		{"falcon-7b", "falcon_7b", map[string]any{"num_attention_heads": 4}, "transformer.h.0.self_attention.query_key_value.weight", "qqqqkv"},
+		{"falcon, all key heads", "falcon_7b", map[string]any{"num_attention_heads": 4, "multi_query": false},
+			"transformer.h.0.self_attention.query_key_value.weight", "qkvqkvqkvqkv"},
+		{"falcon-11b", "falcon_new_decoder", map[string]any{"num_attention_heads": 4, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+			"transformer.h.0.self_attention.query_key_value.weight", "qqkvqqkv"},
+		{"internlm2", "internlm2", map[string]any{"num_attention_heads": 4, "num_key_value_heads": 2}, "model.layers.0.attention.wqkv.weight", "qqkvqqkv"},
+		{"phi3", "phi3", map[string]any{"num_attention_heads": 4, "num_key_value_heads": 2}, "model.layers.0.self_attn.qkv_proj.weight", "qqqqkkvv"},
+		{"mpt", "mpt", map[string]any{"n_heads": 4}, "transformer.blocks.0.attn.Wqkv.weight", "qqqqkkkkvvvv"},
+	} {
+		m := models.Of(t, variant(t, c.base, c.change), 1)
+		path := t.TempDir()
+		if err := m.SaveHF(context.Background(), dir(path)); err != nil {
+			t.Fatal(err)
+		}
+		files, err := safetensors.OpenDir(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, ok := files.Tensor(c.tensor)
+		if !ok {
+			t.Fatalf("%s: no tensor %s", c.name, c.tensor)
+		}
+		fused := raw(t, x)
+		var want []byte
+		head := m.Config.Layers[0].HeadDim * m.Config.Hidden * 4
+		next := map[rune]int{}
+		for _, part := range c.order {
+			rows := raw(t, m.Tensor(m.Graph.Weight("layers.0.attn."+string(part))))
+			want = append(want, rows[next[part]*head:][:head]...)
+			next[part]++
+		}
+		if files.Close(); !bytes.Equal(fused, want) {
+			t.Errorf("%s: rows are not %s", c.name, c.order)
+		}
 	}
 }
