@@ -142,7 +142,7 @@ func (l *Layer) check() error {
 // MaxContext returns the longest sequence the model is meant for: its context, stretched where the rotary embedding
 // adapts itself to longer ones.
 func (c *Config) MaxContext() int {
-	if r := c.Layers[0].Rope; r != nil && r.Scaling.Kind == "dynamic" {
+	if r := c.rope(); r != nil && r.Scaling.Kind == "dynamic" {
 		return int(float64(c.Context) * r.Scaling.Factor)
 	}
 	return c.Context

@@ -211,9 +211,9 @@ func (o *object) activation(key string) Activation {
 	switch s {
 	case "silu", "swish":
 		return SiLU
-	case "gelu":
+	case "gelu", "gelu_python":
 		return GELU
-	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_tanh":
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate", "gelu_tanh":
 		return GELUTanh
 	case "quick_gelu":
 		return QuickGELU

@@ -21,6 +21,9 @@ var _ = register(&Family{
 			if a.flag("qk_ln") {
 				o.fail(ErrUnsupported, "attn_config", "qk_ln is not supported")
 			}
+			if a.has("alibi") && !a.flag("alibi") {
+				o.warn("%s: attn_config says alibi is false: computed with it all the same, as transformers does", o.file)
+			}
 			if a.err != nil && o.err == nil {
 				o.err = a.err
 			}

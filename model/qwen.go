@@ -40,6 +40,8 @@ var _ = register(&Family{
 	Types: []string{"qwen2_moe"},
 	Class: "Qwen2MoeForCausalLM",
 	GGUF:  "qwen2moe",
+	// What newer files say.
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Defaults: `{"num_attention_heads":16, "num_key_value_heads":16, "intermediate_size":5632, "moe_intermediate_size":1408,
 		"num_experts":60, "num_experts_per_tok":4, "shared_expert_intermediate_size":5632, "qkv_bias":true, ` + qwenMoeDefaults + `}`,
 	Read: func(c *Config, o *object) {
@@ -76,6 +78,8 @@ var _ = register(&Family{
 	Types: []string{"qwen3_moe"},
 	Class: "Qwen3MoeForCausalLM",
 	GGUF:  "qwen3moe",
+	// What newer files say.
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Defaults: `{"num_attention_heads":32, "num_key_value_heads":4, "intermediate_size":6144, "moe_intermediate_size":768,
 		"num_experts":128, "num_experts_per_tok":8, ` + qwenMoeDefaults + `}`,
 	Read: func(c *Config, o *object) {

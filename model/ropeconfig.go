@@ -23,6 +23,9 @@ func (o *object) rope(c *Config, dim int) *Rope {
 	if kind == "" {
 		kind = s.text("type")
 	}
+	if kind == "yarn" && s.has("short_factor") { // what the first Phi-3 files called it
+		kind = "longrope"
+	}
 	sc := &r.Scaling
 	sc.Factor = s.real("factor")
 	sc.Original = s.num("original_max_position_embeddings")

@@ -87,6 +87,10 @@ func TestRopeTables(t *testing.T) {
 			"high_freq_factor": 4.0, "original_max_position_embeddings": 64}}, 9, llama3, 1},
 		{"longrope, short", "phi3", longrope, 32, divided(short...), longMagnitude},
 		{"longrope, long", "phi3", longrope, 33, divided(long...), longMagnitude},
+		{"longrope by its first names", "phi3", map[string]any{"original_max_position_embeddings": 32, "rope_scaling": map[string]any{
+			"type": "su", "short_factor": short, "long_factor": long}}, 33, divided(long...), longMagnitude},
+		{"longrope called yarn", "phi3", map[string]any{"original_max_position_embeddings": 32, "rope_scaling": map[string]any{
+			"type": "yarn", "short_factor": short, "long_factor": long}}, 33, divided(long...), longMagnitude},
 		{"longrope in rope_parameters", "phi3", newLongrope, 33, divided(long...), longMagnitude},
 		// Phi-4-mini: three quarters of each head rotate, and the tables are as short.
 		{"longrope, partial", "phi3", map[string]any{"partial_rotary_factor": 0.75, "original_max_position_embeddings": 32, "rope_scaling": map[string]any{

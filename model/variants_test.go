@@ -49,6 +49,9 @@ func TestOtherKeys(t *testing.T) {
 		{"gpt_bigcode", map[string]string{"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}},
 		{"mpt", map[string]string{"d_model": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads"}},
 		{"falcon_new_decoder", map[string]string{"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "num_kv_heads": "n_head_kv"}},
+		{"qwen2_moe", map[string]string{"num_experts": "num_local_experts"}},
+		{"qwen3_moe", map[string]string{"num_experts": "num_local_experts"}},
+		{"mixtral", map[string]string{"num_local_experts": "num_experts"}},
 		{"stablelm", map[string]string{"partial_rotary_factor": "rope_pct", "layer_norm_eps": "norm_eps"}},
 	} {
 		keys, change := models.Keys(t, c.name), map[string]any{}
@@ -272,6 +275,20 @@ func TestHeadLayouts(t *testing.T) {
 		}
 		if files.Close(); !bytes.Equal(fused, want) {
 			t.Errorf("%s: rows are not %s", c.name, c.order)
+		}
+	}
+}
+
+// TestActivationNames reads the names that transformers knows; Gemma's is tanh GELU whatever older files say.
+func TestActivationNames(t *testing.T) {
+	for name, want := range map[string]model.Activation{"gelu": model.GELU, "gelu_python": model.GELU, "gelu_new": model.GELUTanh,
+		"gelu_fast": model.GELUTanh, "gelu_pytorch_tanh": model.GELUTanh, "gelu_accurate": model.GELUTanh, "relu": model.ReLU,
+		"quick_gelu": model.QuickGELU, "silu": model.SiLU, "swish": model.SiLU} {
+		if got := variant(t, "gpt2", map[string]any{"activation_function": name}).Layers[0].Act; got != want {
+			t.Errorf("%s is read as %s", name, got)
+		}
+		if got := variant(t, "gemma", map[string]any{"hidden_act": name, "hidden_activation": nil}).Layers[0].Act; got != model.GELUTanh {
+			t.Errorf("gemma: %s is read as %s", name, got)
 		}
 	}
 }
