@@ -214,10 +214,10 @@ func (o *object) alias(key, old string) {
 	o.defaults[key] = o.raw(old)
 }
 
-// rename gives the value of key old the name key, in its place, whatever that key held.
+// rename gives the value of key old, unless it is null, the name key, in its place, whatever that key held.
 func (o *object) rename(old, key string) {
 	v, ok := o.vals[old]
-	if !ok {
+	if !ok || string(v) == "null" {
 		return
 	}
 	o.delete(key)

@@ -10,6 +10,8 @@ func (o *object) rope(c *Config, dim int) *Rope {
 	if p := o.sub("rope_parameters"); p != nil {
 		if full := p.sub("full_attention"); full != nil { // one object for each type of layers
 			p = full
+		} else if p.err != nil && o.err == nil {
+			o.err = p.err
 		}
 		s = p
 		if p.has("rope_theta") {
@@ -31,8 +33,7 @@ func (o *object) rope(c *Config, dim int) *Rope {
 	sc.Original = s.num("original_max_position_embeddings")
 	switch kind {
 	case "", "default":
-		*sc = RopeScaling{}
-		return r
+		kind, *sc = "", RopeScaling{}
 	case "linear":
 		sc.Original = 0
 	case "dynamic":

@@ -292,3 +292,21 @@ func TestActivationNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNullAlias: another name that says null says nothing.
+func TestNullAlias(t *testing.T) {
+	c := variant(t, "bloom", map[string]any{"n_embed": json.RawMessage("null"), "num_attention_heads": json.RawMessage("null")})
+	if w := variant(t, "bloom", nil); c.Hidden != w.Hidden || c.Layers[0].Heads != w.Layers[0].Heads {
+		t.Errorf("hidden size %d, %d heads", c.Hidden, c.Layers[0].Heads)
+	}
+}
+
+// TestMalformedRopeParameters expects an error rather than a class default.
+func TestMalformedRopeParameters(t *testing.T) {
+	for _, p := range []string{`3`, `{"rope_theta":"x"}`, `{"full_attention":3}`, `{"full_attention":{"rope_type":"linear","factor":"x"}}`,
+		`{"rope_type":7}`, `{"rope_type":"stretched"}`} {
+		if c, err := model.ParseConfig("config.json", variantJSON(t, "gemma3_text", map[string]any{"rope_parameters": json.RawMessage(p)})); err == nil {
+			t.Errorf("%s is read as %+v", p, c.Layers[len(c.Layers)-1].Rope)
+		}
+	}
+}
