@@ -41,6 +41,22 @@ func agree(t *testing.T, name string, m *model.Model, ids []int32) {
 	if err != nil || !(worst <= 1e-4) {
 		t.Errorf("%s: logits differ by %.3g (%v)", name, worst, err)
 	}
+	s := e.NewSession()
+	worst = 0
+	for i := range ids { // again as generation does it, token by token
+		logits, err := s.Step(context.Background(), ids[i:i+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == len(ids)-1 {
+			for j, v := range logits {
+				worst = max(worst, math.Abs(float64(v)-want[i*m.Config.Vocab+j]))
+			}
+		}
+	}
+	if !(worst <= 1e-4) {
+		t.Errorf("%s: token by token, logits differ by %.3g", name, worst)
+	}
 }
 
 // TestVariantsAgree does the same with forms of the families that have no tiny configuration of their own.
