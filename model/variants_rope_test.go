@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -141,6 +142,24 @@ func TestYarnGGUF(t *testing.T) {
 					t.Errorf("context %d: frequency %d is %v, want %v", context, i, got[i], want[i])
 				}
 			}
+		}
+	}
+}
+
+// TestYarnWarning: a factor that the two contexts overrule is worth a word.
+func TestYarnWarning(t *testing.T) {
+	for factor, want := range map[float64]int{4: 0, 2: 1} {
+		c := variant(t, "llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 32}})
+		path := t.TempDir()
+		if err := models.Of(t, c, 1).SaveHF(context.Background(), dir(path)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := model.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Close(); len(m.Warnings) != want {
+			t.Errorf("factor %g: warnings %q", factor, m.Warnings)
 		}
 	}
 }
