@@ -80,6 +80,8 @@ func TestRopeTables(t *testing.T) {
 		{"yarn by factor", "llama", map[string]any{"rope_scaling": yarnKeys(nil)}, 9, yarn(128, 4, 32, 1), log4},
 		{"yarn by contexts", "llama", map[string]any{"rope_scaling": yarnKeys(map[string]any{"factor": 9.0,
 			"original_max_position_embeddings": 32})}, 9, yarn(32, 4, 32, 1), log4},
+		{"yarn beyond the last pair", "llama", map[string]any{"max_position_embeddings": 32768, "rope_scaling": yarnKeys(map[string]any{
+			"original_max_position_embeddings": 8192})}, 9, yarn(8192, 4, 32, 1), log4},
 		{"yarn, other borders", "llama", map[string]any{"rope_scaling": yarnKeys(map[string]any{"beta_fast": 8, "beta_slow": 2,
 			"attention_factor": 1.25})}, 9, yarn(128, 4, 8, 2), 1.25},
 		{"yarn, two mscales", "llama", map[string]any{"rope_scaling": yarnKeys(map[string]any{"mscale": 0.7, "mscale_all_dim": 1.4})}, 9,
