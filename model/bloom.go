@@ -10,6 +10,8 @@ var _ = register(&Family{
 		"seq_length":2048}`,
 	Keys: map[string]string{"layers": "n_layer", "heads": "n_head", "kv_heads": "", "head_dim": "", "ffn": "", "eps": "layer_norm_epsilon",
 		"context": "seq_length", "act": "", "theta": ""},
+	// The published files say n_embed and num_attention_heads.
+	Aliases: map[string]string{"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias = "layer", true
 		c.PostNorm = o.flag("apply_residual_connection_post_layernorm")

@@ -142,21 +142,35 @@ func (l *Layer) check() error {
 // MaxContext returns the longest sequence the model is meant for: its context, stretched where the rotary embedding
 // adapts itself to longer ones.
 func (c *Config) MaxContext() int {
-	if r := c.Layers[0].Rope; r != nil && r.Scaling.Kind == "dynamic" {
+	if r := c.rope(); r != nil && r.Scaling.Kind == "dynamic" {
 		return int(float64(c.Context) * r.Scaling.Factor)
 	}
 	return c.Context
 }
 
-// Uniform reports whether all layers have the same widths, as config.json must express them.
+// Uniform reports whether all layers have the same widths, as config.json must express them: all dense ones, and all
+// mixtures of experts.
 func (c *Config) Uniform() bool {
 	for i := range c.Layers {
 		a, b := &c.Layers[0], &c.Layers[i]
-		if a.Heads != b.Heads || a.KVHeads != b.KVHeads || a.HeadDim != b.HeadDim || a.FFN != b.FFN || a.Experts != b.Experts {
+		if a.Heads != b.Heads || a.KVHeads != b.KVHeads || a.HeadDim != b.HeadDim {
+			return false
+		}
+		if a = c.first(b.Experts > 0); a.FFN != b.FFN || a.Experts != b.Experts || a.Shared != b.Shared {
 			return false
 		}
 	}
 	return true
+}
+
+// first returns the first layer that is a mixture of experts, or the first that is none, or nil.
+func (c *Config) first(mixture bool) *Layer {
+	for i := range c.Layers {
+		if l := &c.Layers[i]; (l.Experts > 0) == mixture {
+			return l
+		}
+	}
+	return nil
 }
 
 // Clone returns a copy whose layers can be changed.

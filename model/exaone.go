@@ -8,7 +8,8 @@ var _ = register(&Family{
 	Class: "ExaoneForCausalLM",
 	Defaults: `{"vocab_size":102400, "hidden_size":2048, "num_layers":32, "num_attention_heads":32, "activation_function":"silu",
 		"max_position_embeddings":2048, "layer_norm_epsilon":1e-5, "rope_theta":10000.0, "tie_word_embeddings":true}`,
-	Keys: map[string]string{"layers": "num_layers", "eps": "layer_norm_epsilon", "act": "activation_function"},
+	Keys:    map[string]string{"layers": "num_layers", "eps": "layer_norm_epsilon", "act": "activation_function"},
+	Aliases: map[string]string{"num_hidden_layers": "num_layers"},
 	Read: func(c *Config, o *object) {
 		rope := o.rope(c, c.Layers[0].HeadDim)
 		c.each(func(_ int, l *Layer) {

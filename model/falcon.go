@@ -12,9 +12,15 @@ var _ = register(&Family{
 		"max_position_embeddings":2048, "layer_norm_epsilon":1e-5, "rope_theta":10000.0, "multi_query":true, "parallel_attn":true,
 		"tie_word_embeddings":true}`,
 	Keys: map[string]string{"kv_heads": "num_kv_heads", "head_dim": "", "ffn": "ffn_hidden_size", "eps": "layer_norm_epsilon", "act": "activation"},
+	// Files of before Falcon was part of transformers.
+	Aliases: map[string]string{"n_embed": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+		"n_head_kv": "num_kv_heads"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias = "layer", true
 		newDecoder, bias := o.flag("new_decoder_architecture"), o.flag("bias")
+		if o.text("model_type") == "RefinedWeb" && o.has("num_kv_heads") && !o.has("new_decoder_architecture") {
+			newDecoder = true // the first files of Falcon 40B: their own code knew nothing else
+		}
 		norms := o.num("num_ln_in_parallel_attn")
 		if norms == 0 && newDecoder {
 			norms = 2

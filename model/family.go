@@ -17,6 +17,7 @@ type Family struct {
 	GGUF     string            // general.architecture
 	Defaults string            // JSON object: what the reference configuration class assumes for missing keys
 	Keys     map[string]string // config.json keys where they differ from standardKeys; "" cannot be expressed
+	Aliases  map[string]string // other names that config.json may use, and the keys they stand for; they win
 	Read     func(c *Config, o *object)
 	Draw     func(b *Builder)
 	HF       []Stored // names in Hugging Face checkpoints
@@ -37,6 +38,7 @@ var standardKeys = map[string]string{
 	"kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size",
 	"context": "max_position_embeddings", "eps": "rms_norm_eps", "act": "hidden_act", "theta": "rope_theta",
 	"experts": "num_experts", "experts_used": "num_experts_per_tok", "expert_ffn": "moe_intermediate_size",
+	"shared_ffn": "shared_expert_intermediate_size",
 }
 
 func (f *Family) key(name string) string {
@@ -114,6 +116,9 @@ func (f *Family) read(o *object) (*Config, error) {
 	}
 	c := &Config{Family: f, hf: o}
 	o.warnings = nil
+	for _, old := range sortedKeys(f.Aliases) {
+		o.rename(old, f.Aliases[old])
+	}
 	o.classes()
 	c.Vocab = o.need(f.key("vocab"))
 	c.Hidden = o.need(f.key("hidden"))
@@ -206,9 +211,9 @@ func (o *object) activation(key string) Activation {
 	switch s {
 	case "silu", "swish":
 		return SiLU
-	case "gelu":
+	case "gelu", "gelu_python":
 		return GELU
-	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_tanh":
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate", "gelu_tanh":
 		return GELUTanh
 	case "quick_gelu":
 		return QuickGELU

@@ -62,6 +62,11 @@ var _ = register(&Family{
 		readGemmaScores(c, o)
 		sliding, pattern := o.slidingLayers(len(c.Layers)), max(o.num("sliding_window_pattern"), 1)
 		local := &Rope{Dim: c.Layers[0].HeadDim, Theta: o.real("rope_local_base_freq")}
+		if p := o.sub("rope_parameters"); p != nil {
+			if p = p.sub("sliding_attention"); p != nil && p.has("rope_theta") {
+				local.Theta = p.real("rope_theta")
+			}
+		}
 		window := o.num("sliding_window")
 		c.each(func(i int, l *Layer) {
 			l.QKNorm = "head"

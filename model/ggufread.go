@@ -161,7 +161,7 @@ func (r *ggufReader) config(f *Family) *object {
 			o.set(key, v)
 		}
 	}
-	r.ropeScaling(o)
+	r.ropeScaling(f, o)
 	if f.FromGGUF != nil {
 		f.FromGGUF(r, o)
 	}
@@ -169,7 +169,7 @@ func (r *ggufReader) config(f *Family) *object {
 }
 
 // ropeScaling reads scaling from metadata and from the factor tensors.
-func (r *ggufReader) ropeScaling(o *object) {
+func (r *ggufReader) ropeScaling(f *Family, o *object) {
 	kind := r.text("rope.scaling.type")
 	factor, _ := r.real("rope.scaling.factor")
 	original, _ := r.num("rope.scaling.original_context_length")
@@ -177,12 +177,26 @@ func (r *ggufReader) ropeScaling(o *object) {
 	case kind == "linear" && factor > 0:
 		o.set("rope_scaling", map[string]any{"rope_type": "linear", "factor": factor})
 	case kind == "yarn" && factor > 0:
-		s := map[string]any{"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
-		for key, from := range map[string]string{"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast",
-			"beta_slow": "rope.scaling.yarn_beta_slow"} {
+		s := map[string]any{"rope_type": "yarn", "factor": factor}
+		if original > 0 { // config.json says the factor by the two contexts; GGUF may hold the one before stretching twice
+			s["original_max_position_embeddings"] = original
+			if k := f.key("context"); k != "" {
+				o.set(k, int(math.Round(min(factor*float64(original), math.MaxInt32))))
+			}
+		}
+		for key, from := range map[string]string{"beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow"} {
 			if v, ok := r.real(from); ok {
 				s[key] = v
 			}
+		}
+		attention := 1.0 // GGUF holds what multiplies the factor by formula
+		for _, from := range []string{"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor"} {
+			if v, ok := r.real(from); ok && v > 0 {
+				attention *= v
+			}
+		}
+		if attention != 1 {
+			s["attention_factor"] = attention * yarnMagnitude(factor, 1)
 		}
 		o.set("rope_scaling", s)
 	}

@@ -306,7 +306,7 @@ func (c *Config) putRope(put func(string, any)) {
 		put("rope.scaling.yarn_beta_fast", s.Fast)
 		put("rope.scaling.yarn_beta_slow", s.Slow)
 		if s.Attention != 0 {
-			put("rope.scaling.yarn_attn_factor", s.Attention)
+			put("rope.scaling.attn_factor", s.Attention/yarnMagnitude(s.Factor, 1))
 		}
 	}
 }

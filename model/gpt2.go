@@ -1,5 +1,9 @@
 package model
 
+// gpt2Aliases are names that transformers takes for those of the GPT-2 kin.
+var gpt2Aliases = map[string]string{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
+	"max_position_embeddings": "n_positions"}
+
 // GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, biases everywhere, a plain GELU MLP, the
 // head tied to the embedding. Linear weights are stored [in, out] and q, k, v in one tensor.
 var gpt2 = register(&Family{
@@ -10,6 +14,7 @@ var gpt2 = register(&Family{
 		"layer_norm_epsilon":1e-5, "tie_word_embeddings":true, "scale_attn_weights":true}`,
 	Keys: map[string]string{"hidden": "n_embd", "layers": "n_layer", "heads": "n_head", "kv_heads": "", "head_dim": "", "ffn": "n_inner",
 		"context": "n_positions", "eps": "layer_norm_epsilon", "act": "activation_function", "theta": ""},
+	Aliases: gpt2Aliases,
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias, c.Positions = "layer", true, c.Context
 		unscaled, byLayer := !o.flag("scale_attn_weights"), o.flag("scale_attn_by_inverse_layer_idx")

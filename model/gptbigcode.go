@@ -8,7 +8,8 @@ var _ = register(&Family{
 	GGUF:  "starcoder",
 	Defaults: `{"vocab_size":50257, "n_embd":768, "n_layer":12, "n_head":12, "n_positions":1024, "layer_norm_epsilon":1e-5,
 		"activation_function":"gelu_pytorch_tanh", "multi_query":true, "tie_word_embeddings":true, "scale_attn_weights":true}`,
-	Keys: gpt2.Keys,
+	Keys:    gpt2.Keys,
+	Aliases: gpt2Aliases,
 	Read: func(c *Config, o *object) {
 		gpt2.Read(c, o)
 		if o.flag("multi_query") {

@@ -10,6 +10,7 @@ var _ = register(&Family{
 		"layer_norm_epsilon":1e-5, "rotary_dim":64}`,
 	Keys: map[string]string{"hidden": "n_embd", "layers": "n_layer", "heads": "n_head", "kv_heads": "", "head_dim": "", "ffn": "n_inner",
 		"context": "n_positions", "eps": "layer_norm_epsilon", "act": "activation_function", "theta": ""},
+	Aliases: gpt2Aliases,
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias, c.HeadBias = "layer", true, true
 		dim := o.num("rotary_dim")

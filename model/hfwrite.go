@@ -38,12 +38,24 @@ func (c *Config) configJSON() (*object, error) {
 		return nil, tensor.Errorf(ErrUnsupported, "config.json", "", "holds one width for all layers; these differ between layers: write GGUF, or prune evenly")
 	}
 	l, b := &c.Layers[0], &base.Layers[0]
-	for _, v := range []struct {
+	type size struct {
 		name     string
 		old, new int
-	}{{"vocab", base.Vocab, c.Vocab}, {"hidden", base.Hidden, c.Hidden}, {"layers", len(base.Layers), len(c.Layers)},
+	}
+	sizes := []size{{"vocab", base.Vocab, c.Vocab}, {"hidden", base.Hidden, c.Hidden}, {"layers", len(base.Layers), len(c.Layers)},
 		{"heads", b.Heads, l.Heads}, {"kv_heads", b.KVHeads, l.KVHeads}, {"head_dim", b.HeadDim, l.HeadDim},
-		{"ffn", b.FFN, l.FFN}, {"experts", b.Experts, l.Experts}, {"context", base.Context, c.Context}} {
+		{"context", base.Context, c.Context}}
+	if l, b := c.first(false), base.first(false); l != nil && b != nil {
+		sizes = append(sizes, size{"ffn", b.FFN, l.FFN})
+	}
+	if l, b := c.first(true), base.first(true); l != nil && b != nil {
+		ffn := "expert_ffn"
+		if c.Family.key(ffn) == "" {
+			ffn = "ffn"
+		}
+		sizes = append(sizes, size{ffn, b.FFN, l.FFN}, size{"experts", b.Experts, l.Experts}, size{"shared_ffn", b.Shared, l.Shared})
+	}
+	for _, v := range sizes {
 		if err := set(v.name, v.old, v.new); err != nil {
 			return nil, err
 		}
@@ -51,13 +63,23 @@ func (c *Config) configJSON() (*object, error) {
 	if k := c.Family.key("head_dim"); k != "" && c.Hidden != l.Heads*l.HeadDim && !o.has(k) {
 		o.set(k, l.HeadDim)
 	}
-	if err := c.sameAs(o); err != nil {
-		o.set("layer_types", c.layerTypes()) // windows that follow a pattern must be spelled out once layers are gone
-		if c.sameAs(o) != nil {
-			return nil, err
+	if err = c.sameAs(o); err == nil {
+		return o, nil
+	}
+	// What follows a pattern must be spelled out once layers are gone.
+	spell := []func(o *object){c.layerTypes, c.rotaryLayers, c.denseLayers}
+	for set := 1; set < 1<<len(spell); set++ {
+		p := o.clone()
+		for i, f := range spell {
+			if set>>i&1 == 1 {
+				f(p)
+			}
+		}
+		if c.sameAs(p) == nil {
+			return p, nil
 		}
 	}
-	return o, nil
+	return nil, err
 }
 
 // sameAs reads o back and compares.
@@ -95,7 +117,8 @@ func difference(a, b *Config) string {
 	return "layers would be added"
 }
 
-func (c *Config) layerTypes() []string {
+// layerTypes says which layers slide.
+func (c *Config) layerTypes(o *object) {
 	t := make([]string, len(c.Layers))
 	for i := range t {
 		t[i] = "full_attention"
@@ -103,7 +126,30 @@ func (c *Config) layerTypes() []string {
 			t[i] = "sliding_attention"
 		}
 	}
-	return t
+	o.set("layer_types", t)
+}
+
+// rotaryLayers says which layers have a rotary embedding.
+func (c *Config) rotaryLayers(o *object) {
+	r := make([]int, len(c.Layers))
+	for i := range r {
+		if c.Layers[i].Rope != nil {
+			r[i] = 1
+		}
+	}
+	o.set("no_rope_layers", r)
+}
+
+// denseLayers says which layers are no mixtures of experts.
+func (c *Config) denseLayers(o *object) {
+	dense := []int{}
+	for i := range c.Layers {
+		if c.Layers[i].Experts == 0 {
+			dense = append(dense, i)
+		}
+	}
+	o.set("mlp_only_layers", dense)
+	o.set("decoder_sparse_step", 1)
 }
 
 // keepLayers cuts the lists of one entry a layer down to the kept layers, and renumbers lists of layers.

@@ -15,8 +15,9 @@ var mixtral = register(&Family{
 		experts, top := o.num("num_local_experts"), o.num("num_experts_per_tok")
 		c.each(func(_ int, l *Layer) { l.Experts, l.Route = experts, Route{TopK: top, Normalize: true} })
 	},
-	Keys: map[string]string{"experts": "num_local_experts", "expert_ffn": ""},
-	Draw: drawLlama,
+	Aliases: map[string]string{"num_experts": "num_local_experts"},
+	Keys:    map[string]string{"experts": "num_local_experts", "expert_ffn": ""},
+	Draw:    drawLlama,
 	HF: override(llamaHF, []Stored{
 		{Site: "layers.#.mlp.router", Name: "model.layers.#.block_sparse_moe.gate"},
 		{Site: "layers.#.mlp.experts.gate", Name: "model.layers.#.block_sparse_moe.experts.@.w1"},

@@ -371,8 +371,8 @@ func testGGUF(t *testing.T, m *model.Model) {
 	}
 }
 
-// stripGGUF copies a file without pare's own keys.
-func stripGGUF(t *testing.T, path string) string {
+// stripGGUF copies a file without pare's own keys, and with the changes to the others.
+func stripGGUF(t *testing.T, path string, change ...func(*gguf.Metadata)) string {
 	t.Helper()
 	f, err := gguf.Open(path)
 	if err != nil {
@@ -388,6 +388,9 @@ func stripGGUF(t *testing.T, path string) string {
 	}
 	for _, k := range own {
 		meta.Delete(k)
+	}
+	for _, f := range change {
+		f(meta)
 	}
 	var infos []gguf.Info
 	for _, x := range f.Tensors() {

@@ -9,6 +9,7 @@ var _ = register(&Family{
 		"tie_word_embeddings":true}`,
 	Keys: map[string]string{"hidden": "d_model", "layers": "n_layers", "heads": "n_heads", "kv_heads": "", "head_dim": "", "ffn": "",
 		"context": "max_seq_len", "eps": "layer_norm_epsilon", "act": "", "theta": ""},
+	Aliases: map[string]string{"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind = "layer"
 		scale, clamp, biasMax := 0.0, 0.0, 8.0
@@ -19,6 +20,9 @@ var _ = register(&Family{
 			}
 			if a.flag("qk_ln") {
 				o.fail(ErrUnsupported, "attn_config", "qk_ln is not supported")
+			}
+			if a.has("alibi") && !a.flag("alibi") {
+				o.warn("%s: attn_config says alibi is false: computed with it all the same, as transformers does", o.file)
 			}
 			if a.err != nil && o.err == nil {
 				o.err = a.err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/parelm/pare/internal/limits"
@@ -211,6 +212,17 @@ func (o *object) alias(key, old string) {
 		o.defaults = map[string]json.RawMessage{}
 	}
 	o.defaults[key] = o.raw(old)
+}
+
+// rename gives the value of key old, unless it is null, the name key, in its place, whatever that key held.
+func (o *object) rename(old, key string) {
+	v, ok := o.vals[old]
+	if !ok || string(v) == "null" {
+		return
+	}
+	o.delete(key)
+	delete(o.vals, old)
+	o.keys[slices.Index(o.keys, old)], o.vals[key] = key, v
 }
 
 // delete removes key.

@@ -9,7 +9,8 @@ var _ = register(&Family{
 	Defaults: `{"vocab_size":50304, "hidden_size":2048, "intermediate_size":2048, "num_hidden_layers":16, "num_attention_heads":16,
 		"hidden_act":"silu", "max_position_embeddings":4096, "rms_norm_eps":1e-5, "rope_theta":10000.0, "num_experts":64,
 		"num_experts_per_tok":8}`,
-	Keys: map[string]string{"head_dim": "", "expert_ffn": ""},
+	Keys:    map[string]string{"head_dim": "", "expert_ffn": ""},
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Read: func(c *Config, o *object) {
 		rope, clamp, bias := o.rope(c, c.Layers[0].HeadDim), o.real("clip_qkv"), o.flag("attention_bias")
 		experts, route := o.num("num_experts"), Route{TopK: o.num("num_experts_per_tok"), Normalize: o.flag("norm_topk_prob")}

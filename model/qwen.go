@@ -40,6 +40,8 @@ var _ = register(&Family{
 	Types: []string{"qwen2_moe"},
 	Class: "Qwen2MoeForCausalLM",
 	GGUF:  "qwen2moe",
+	// What newer files say.
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Defaults: `{"num_attention_heads":16, "num_key_value_heads":16, "intermediate_size":5632, "moe_intermediate_size":1408,
 		"num_experts":60, "num_experts_per_tok":4, "shared_expert_intermediate_size":5632, "qkv_bias":true, ` + qwenMoeDefaults + `}`,
 	Read: func(c *Config, o *object) {
@@ -62,6 +64,7 @@ var _ = register(&Family{
 	}),
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
+		denseFromGGUF(r, o)
 		if n, ok := r.num("expert_shared_feed_forward_length"); ok {
 			o.set("shared_expert_intermediate_size", n)
 		} else if t, ok := r.file.Tensor("blk.0.ffn_up_shexp.weight"); ok {
@@ -75,6 +78,8 @@ var _ = register(&Family{
 	Types: []string{"qwen3_moe"},
 	Class: "Qwen3MoeForCausalLM",
 	GGUF:  "qwen3moe",
+	// What newer files say.
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Defaults: `{"num_attention_heads":32, "num_key_value_heads":4, "intermediate_size":6144, "moe_intermediate_size":768,
 		"num_experts":128, "num_experts_per_tok":8, ` + qwenMoeDefaults + `}`,
 	Read: func(c *Config, o *object) {
@@ -85,6 +90,7 @@ var _ = register(&Family{
 	HF:   qwenMoeHF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
+		denseFromGGUF(r, o)
 		o.set("norm_topk_prob", true) // what llama.cpp does for the architecture
 	},
 })
@@ -95,6 +101,20 @@ var qwenMoeHF = override(llamaHF, []Stored{
 	{Site: "layers.#.mlp.experts.up", Name: "model.layers.#.mlp.experts.@.up_proj"},
 	{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.mlp.experts.@.down_proj"},
 })
+
+// denseFromGGUF lists the layers without a router.
+func denseFromGGUF(r *ggufReader, o *object) {
+	var dense []int
+	n, _ := r.num("block_count")
+	for i := range min(n, int(maxLayers())) {
+		if !r.has(at("blk.#.ffn_gate_inp.weight", i)) {
+			dense = append(dense, i)
+		}
+	}
+	if dense != nil {
+		o.set("mlp_only_layers", dense)
+	}
+}
 
 // readQwen reads what all share. With use_sliding_window, layers from max_window_layers on slide.
 func readQwen(c *Config, o *object) {
@@ -126,7 +146,7 @@ func readQwenExperts(c *Config, o *object) {
 		dense[i] = true
 	}
 	c.each(func(i int, l *Layer) {
-		if !dense[i] && (i+1)%step == 0 {
+		if experts > 0 && !dense[i] && (i+1)%step == 0 {
 			l.Experts, l.FFN, l.Route = experts, ffn, route
 		}
 	})

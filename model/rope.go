@@ -138,10 +138,7 @@ func (s *RopeScaling) yarn(freq []float64, theta float64) float64 {
 	if s.Attention != 0 {
 		return s.Attention
 	}
-	if s.Factor <= 1 {
-		return 1
-	}
-	return 0.1*math.Log(s.Factor) + 1
+	return yarnMagnitude(s.Factor, 1)
 }
 
 func sqrt(x float64) float64 { return math.Sqrt(x) }

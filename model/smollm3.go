@@ -15,7 +15,7 @@ var _ = register(&Family{
 		if o.flag("use_sliding_window") {
 			window = o.num("sliding_window")
 		}
-		if rotary != nil && len(rotary) != len(c.Layers) {
+		if rotary != nil && len(rotary) < len(c.Layers) {
 			o.fail(ErrInvalid, "no_rope_layers", "has %d entries for %d layers", len(rotary), len(c.Layers))
 			return
 		}
@@ -23,7 +23,7 @@ var _ = register(&Family{
 			if rotary != nil && rotary[i] == 0 || rotary == nil && every > 0 && (i+1)%every == 0 {
 				l.Rope = nil
 			}
-			if sliding != nil && sliding[i] {
+			if sliding != nil && sliding[i] || sliding == nil && l.Rope == nil { // by default those without rotary embedding slide
 				l.Window = window
 			}
 		})

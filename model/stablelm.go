@@ -10,6 +10,8 @@ var _ = register(&Family{
 		"num_key_value_heads":32, "hidden_act":"silu", "max_position_embeddings":4096, "layer_norm_eps":1e-5, "rope_theta":10000,
 		"partial_rotary_factor":0.25}`,
 	Keys: map[string]string{"eps": "layer_norm_eps", "head_dim": ""},
+	// Files of before StableLM was part of transformers.
+	Aliases: map[string]string{"rope_pct": "partial_rotary_factor", "norm_eps": "layer_norm_eps"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias = "layer", true
 		rope, bias, qk, parallel := o.partialRope(c), o.flag("use_qkv_bias"), o.flag("qk_layernorm"), o.flag("use_parallel_residual")

@@ -3,6 +3,7 @@ package models
 
 import (
 	"embed"
+	"encoding/json"
 	"io/fs"
 	"math"
 	"strings"
@@ -43,11 +44,31 @@ func Config(t testing.TB, name string) *model.Config {
 	return c
 }
 
+// Keys returns the keys and values of a tiny configuration.
+func Keys(t testing.TB, name string) map[string]any {
+	t.Helper()
+	data, err := configs.ReadFile("configs/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(data, &keys); err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // Model returns a tiny model with lively random weights: matrices scaled to keep activations near 1, norms and biases
 // away from their neutral values, so that no weight is without effect.
 func Model(t testing.TB, name string, seed uint64) *model.Model {
 	t.Helper()
-	m, err := lively(Config(t, name), seed)
+	return Of(t, Config(t, name), seed)
+}
+
+// Of returns such a model of a configuration.
+func Of(t testing.TB, c *model.Config, seed uint64) *model.Model {
+	t.Helper()
+	m, err := lively(c, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
