@@ -237,8 +237,8 @@ func (x *search) rounded(ctx context.Context, w *model.Weight, c codec.Codec) (*
 	return t, nil
 }
 
-// with returns the model with items in the given options; -1 leaves one as it is.
-func (x *search) with(ctx context.Context, chosen []int) (*model.Model, error) {
+// divergence measures the model with items in the given options; -1 leaves one as it is.
+func (x *search) divergence(ctx context.Context, chosen []int) (float64, error) {
 	changed := map[*model.Weight]*tensor.Tensor{}
 	for i, k := range chosen {
 		if k < 0 {
@@ -247,11 +247,11 @@ func (x *search) with(ctx context.Context, chosen []int) (*model.Model, error) {
 		for _, w := range x.items[i].weights {
 			var err error
 			if changed[w], err = x.rounded(ctx, w, x.items[i].codecs[k]); err != nil {
-				return nil, err
+				return 0, err
 			}
 		}
 	}
-	return x.m.With(changed), nil
+	return x.judge.divergence(ctx, x.m.With(changed))
 }
 
 // probedItems is how many items are probed one by one; more are probed by kind and third of the depth.
@@ -287,11 +287,7 @@ func (x *search) sensitivities(ctx context.Context) error {
 			chosen[i] = k
 			e += x.items[i].options[k].cost
 		}
-		m, err := x.with(ctx, chosen)
-		if err != nil {
-			return err
-		}
-		kl, err := x.judge.divergence(ctx, m)
+		kl, err := x.divergence(ctx, chosen)
 		if err != nil {
 			return err
 		}
@@ -331,11 +327,7 @@ func (x *search) best(ctx context.Context, bound int64) ([]Choice, *Budget, erro
 	b := &Budget{Divergence: math.Inf(1)}
 	var won []int
 	try := func(name string, chosen []int) error {
-		m, err := x.with(ctx, chosen)
-		if err != nil {
-			return err
-		}
-		kl, err := x.judge.divergence(ctx, m)
+		kl, err := x.divergence(ctx, chosen)
 		if err != nil {
 			return err
 		}

@@ -47,11 +47,7 @@ func convert(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := target(c, ref)
-	if err != nil {
-		return err
-	}
-	m, err := openModel(ctx, e, ref)
+	t, m, err := targetAndModel(ctx, e, c, ref)
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,16 @@ func target(c *cli.Context, inputs ...string) (store.Target, error) {
 	return t, t.Check()
 }
 
+// targetAndModel returns where a verb writes and the MODEL it makes that from. The output is checked before the model is opened.
+func targetAndModel(ctx context.Context, e *env, c *cli.Context, ref string) (store.Target, *model.Model, error) {
+	t, err := target(c, ref)
+	if err != nil {
+		return t, nil, err
+	}
+	m, err := openModel(ctx, e, ref)
+	return t, m, err
+}
+
 // sink makes a store.Dir a model.Sink.
 type sink struct{ d *store.Dir }
 

@@ -60,11 +60,7 @@ func pruneModel(ctx context.Context, e *env, c *cli.Context) error {
 	if !asked && len(s.Vocab) == 0 {
 		return usage("%s wants something to take away: --depth, --ffn, --heads, --hidden or --vocab", c.Command.HelpName)
 	}
-	t, err := target(c, ref)
-	if err != nil {
-		return err
-	}
-	m, err := openModel(ctx, e, ref)
+	t, m, err := targetAndModel(ctx, e, c, ref)
 	if err != nil {
 		return err
 	}

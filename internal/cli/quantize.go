@@ -87,11 +87,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err := set(c, a); err != nil {
 		return err
 	}
-	t, err := target(c, ref)
-	if err != nil {
-		return err
-	}
-	m, err := openModel(ctx, e, ref)
+	t, m, err := targetAndModel(ctx, e, c, ref)
 	if err != nil {
 		return err
 	}
