@@ -42,7 +42,7 @@ type toolCall struct {
 }
 
 func (j *job) head(object string) *answer {
-	return &answer{ID: j.id, Object: object, Created: j.created, Model: j.s.o.Name, Choices: []choice{}}
+	return &answer{ID: j.id, Object: object, Created: j.created, Model: j.on.Name, Choices: []choice{}}
 }
 
 // answer is the whole response.
@@ -91,10 +91,10 @@ func (j *job) logprobs(tokens []tokenInfo) any {
 		v.Tokens, v.Logprobs, v.Top, v.Offsets = []string{}, []float64{}, []map[string]float64{}, []int{}
 		at := len(j.echo)
 		for _, t := range tokens {
-			text := string(j.s.o.Tokenizer.Bytes(t.id))
+			text := string(j.on.Tokenizer.Bytes(t.id))
 			top := map[string]float64{}
 			for _, x := range t.top {
-				top[string(j.s.o.Tokenizer.Bytes(x.ID))] = x.Logprob
+				top[string(j.on.Tokenizer.Bytes(x.ID))] = x.Logprob
 			}
 			v.Tokens, v.Logprobs, v.Top, v.Offsets = append(v.Tokens, text), append(v.Logprobs, t.logprob), append(v.Top, top), append(v.Offsets, at)
 			at += len(text)
@@ -102,7 +102,7 @@ func (j *job) logprobs(tokens []tokenInfo) any {
 		return v
 	}
 	one := func(id int32, p float64) chatLogprob {
-		b := j.s.o.Tokenizer.Bytes(id)
+		b := j.on.Tokenizer.Bytes(id)
 		l := chatLogprob{Token: string(b), Logprob: p, Bytes: []int{}}
 		for _, c := range b {
 			l.Bytes = append(l.Bytes, int(c))

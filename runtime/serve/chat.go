@@ -97,6 +97,12 @@ func (c *toolChoice) UnmarshalJSON(data []byte) error {
 var roles = map[string]string{"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
+	on, busy := s.enter()
+	if busy != nil {
+		s.refuse(w, apiErrorOf(busy))
+		return
+	}
+	defer on.users.Done()
 	var q chatRequest
 	err := s.decode(w, r, &q)
 	if err == nil {
@@ -106,12 +112,12 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	if s.o.Template == nil {
+	if on.Template == nil {
 		s.refuse(w, &apiError{http.StatusBadRequest, "no_chat_template", "", "the model has no chat template: use /v1/completions"})
 		return
 	}
-	c := s.conversation(&q)
-	prompt, e := s.o.Template.Render(c)
+	c := on.conversation(&q)
+	prompt, e := on.Template.Render(c)
 	if e != nil {
 		var refusal *chat.Refusal
 		if !errors.As(e, &refusal) {
@@ -123,7 +129,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	if prompt.Adapted != "" {
 		slog.Debug("chat template", "note", prompt.Adapted)
 	}
-	ids, e := prompt.Encode(s.o.Tokenizer)
+	ids, e := prompt.Encode(on.Tokenizer)
 	if e != nil || len(ids) == 0 {
 		s.refuse(w, bad("messages", "the conversation has no tokens that the model can read"))
 		return
@@ -138,9 +144,9 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	if q.MaxCompletionTokens != nil {
 		q.MaxTokens = q.MaxCompletionTokens
 	}
-	j := &job{s: s, c: &q.common, chat: &q, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
+	j := &job{s: s, on: on, c: &q.common, chat: &q, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
 		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none"}
-	j.serve(w, r, ids, top, s.o.Stops)
+	j.serve(w, r, ids, top, on.Stops)
 }
 
 // tellable is what a client may know of a template's error: what it raised, never where the file lies.
@@ -192,9 +198,9 @@ func (q *chatRequest) check() *apiError {
 }
 
 // conversation is what the template is given.
-func (s *Server) conversation(q *chatRequest) *chat.Conversation {
+func (s *served) conversation(q *chatRequest) *chat.Conversation {
 	c := &chat.Conversation{Generate: true, Variables: map[string]json.RawMessage{}, Now: time.Now(),
-		BOS: s.o.Tokenizer.Piece(s.o.Tokenizer.BOS()), EOS: s.o.Tokenizer.Piece(s.o.Tokenizer.EOS())}
+		BOS: s.Tokenizer.Piece(s.Tokenizer.BOS()), EOS: s.Tokenizer.Piece(s.Tokenizer.EOS())}
 	for name, v := range q.Variables {
 		c.Variables[name] = v
 	}

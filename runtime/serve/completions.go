@@ -22,6 +22,7 @@ var (
 // job is a request on its way: its tasks, and how its answer looks.
 type job struct {
 	s       *Server
+	on      *served
 	c       *common
 	id      string
 	kind    string // of the answer's object, without .chunk
@@ -44,12 +45,18 @@ type completionRequest struct {
 }
 
 func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
+	on, busy := s.enter()
+	if busy != nil {
+		s.refuse(w, apiErrorOf(busy))
+		return
+	}
+	defer on.users.Done()
 	var q completionRequest
 	if err := s.decode(w, r, &q); err != nil {
 		s.refuse(w, err)
 		return
 	}
-	ids, text, err := s.prompt(q.Prompt)
+	ids, text, err := on.prompt(q.Prompt)
 	top := -1
 	switch {
 	case err != nil:
@@ -66,34 +73,34 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	j := &job{s: s, c: &q.common, kind: "text_completion", id: s.newID("cmpl-")}
+	j := &job{s: s, on: on, c: &q.common, kind: "text_completion", id: s.newID("cmpl-")}
 	if q.Echo {
 		j.echo = text
 	}
 	if q.MaxTokens == nil { // the default of this interface
-		n := min(16, s.o.Engine.Context()-len(ids))
+		n := min(16, on.Engine.Context()-len(ids))
 		q.MaxTokens = &n
 	}
 	j.serve(w, r, ids, top, nil)
 }
 
 // prompt reads the prompt of a completion: text, or token ids.
-func (s *Server) prompt(raw json.RawMessage) ([]int32, string, *apiError) {
+func (s *served) prompt(raw json.RawMessage) ([]int32, string, *apiError) {
 	var text string
 	var ids []int32
 	switch err := json.Unmarshal(raw, &text); {
 	case err == nil:
 		var e error
-		if ids, e = s.o.Tokenizer.EncodeOptions(text, tokenizer.Options{AddSpecial: true}); e != nil {
+		if ids, e = s.Tokenizer.EncodeOptions(text, tokenizer.Options{AddSpecial: true}); e != nil {
 			return nil, "", bad("prompt", "%v", e)
 		}
 	case json.Unmarshal(raw, &ids) == nil:
 		for _, id := range ids {
-			if id < 0 || int(id) >= s.o.Engine.Vocab() {
-				return nil, "", bad("prompt", "token %d: the vocabulary has %d", id, s.o.Engine.Vocab())
+			if id < 0 || int(id) >= s.Engine.Vocab() {
+				return nil, "", bad("prompt", "token %d: the vocabulary has %d", id, s.Engine.Vocab())
 			}
 		}
-		text = s.o.Tokenizer.Decode(ids, true)
+		text = s.Tokenizer.Decode(ids, true)
 	default:
 		var one []json.RawMessage
 		if json.Unmarshal(raw, &one) == nil && len(one) == 1 {
@@ -111,8 +118,8 @@ func (s *Server) newID(prefix string) string {
 	return fmt.Sprintf("%s%x-%x", prefix, s.started.UnixNano(), s.ids.Add(1))
 }
 
-func (s *Server) noModel() *apiError {
-	return &apiError{http.StatusNotFound, "model_not_found", "model", "this server has the model " + strconv.Quote(s.o.Name) + " alone"}
+func noModel(name string) *apiError {
+	return &apiError{http.StatusNotFound, "model_not_found", "model", "this server has the model " + strconv.Quote(name) + " alone"}
 }
 
 // serve makes the tasks of a request, queues them and answers.
@@ -129,7 +136,7 @@ func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int
 		}
 	})
 	defer total.Stop()
-	if err := j.s.pool.submit(j.tasks...); err != nil {
+	if err := j.on.pool.submit(j.tasks...); err != nil {
 		j.s.refuse(w, apiErrorOf(err))
 		return
 	}
@@ -142,15 +149,15 @@ func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int
 
 // make builds the tasks.
 func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *apiError {
-	s, c := j.s, j.c
-	if c.Model != "" && c.Model != s.o.Name {
-		return s.noModel()
+	on, c := j.on, j.c
+	if c.Model != "" && c.Model != on.Name {
+		return noModel(on.Name)
 	}
 	n, err := c.choices()
 	if err != nil {
 		return err
 	}
-	how, err := c.sampling(s.o.Engine.Vocab())
+	how, err := c.sampling(on.Engine.Vocab())
 	if err != nil {
 		return err
 	}
@@ -164,7 +171,7 @@ func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *a
 			return err
 		}
 	}
-	room := s.o.Engine.Context() - len(ids)
+	room := on.Engine.Context() - len(ids)
 	left := room
 	if c.MaxTokens != nil {
 		left = *c.MaxTokens
@@ -172,30 +179,30 @@ func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *a
 	switch {
 	case room < 1:
 		return &apiError{http.StatusBadRequest, "context_length_exceeded", "", fmt.Sprintf("the prompt has %d tokens, the model's context is %d; nothing is cut off silently",
-			len(ids), s.o.Engine.Context())}
+			len(ids), on.Engine.Context())}
 	case left < 1:
 		return bad("max_tokens", "max_tokens is %d: want at least 1", left)
 	case left > room:
 		return &apiError{http.StatusBadRequest, "context_length_exceeded", "max_tokens", fmt.Sprintf("the prompt has %d tokens and %d more are asked for, the model's context is %d",
-			len(ids), left, s.o.Engine.Context())}
+			len(ids), left, on.Engine.Context())}
 	}
 	j.prompt, j.created = len(ids), time.Now().Unix()
 	seed := uint64(time.Now().UnixNano())
 	if c.Seed != nil {
 		seed = uint64(*c.Seed)
 	}
-	eos := s.o.EOS
+	eos := on.EOS
 	if c.IgnoreEOS && g == nil {
 		eos = nil
 	}
 	for i := range n {
 		how.Seed = seed + uint64(i)<<32
-		t := &task{prompt: ids, max: left, eos: eos, text: runtime.NewText(s.o.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
-			events: make(chan event, maxBuffered+8), began: time.Now(), m: s.m}
+		t := &task{prompt: ids, max: left, eos: eos, text: runtime.NewText(on.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
+			events: make(chan event, maxBuffered+8+j.s.o.Drafted), start: time.Now(), began: time.Now(), draft: c.drafts(j.s.o.Drafted), m: j.s.m}
 		t.ctx, t.cancel = context.WithCancelCause(ctx)
 		var constraint runtime.Constraint
 		if g != nil {
-			t.matcher = g.NewMatcher(s.vocab)
+			t.matcher = g.NewMatcher(on.vocab)
 			constraint = t.matcher
 		}
 		t.sampler = runtime.NewSampler(how, constraint, ids)
@@ -216,7 +223,7 @@ func (j *job) next(t *task, first bool) event {
 		return e
 	case <-timer.C:
 		t.cancel(errSlow)
-		j.s.pool.poke()
+		j.on.pool.poke()
 		return <-t.events
 	}
 }
@@ -256,13 +263,19 @@ type usage struct {
 	Completion int            `json:"completion_tokens"`
 	Total      int            `json:"total_tokens"`
 	Details    map[string]int `json:"prompt_tokens_details"`
+	Predicted  map[string]int `json:"completion_tokens_details,omitempty"` // of what a draft model predicted
 }
 
 // usage counts tokens; all tasks have ended.
 func (j *job) usage() *usage {
 	u := &usage{Prompt: j.prompt, Details: map[string]int{"cached_tokens": j.tasks[0].cached}}
+	drafted, accepted := 0, 0
 	for _, t := range j.tasks {
 		u.Completion += t.made
+		drafted, accepted = drafted+t.drafted, accepted+t.accepted
+	}
+	if drafted > 0 {
+		u.Predicted = map[string]int{"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
 	}
 	u.Total = u.Prompt + u.Completion
 	return u

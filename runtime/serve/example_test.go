@@ -53,7 +53,7 @@ func example() error {
 	if err != nil {
 		return err
 	}
-	s, err := serve.New(serve.Options{Name: "tiny", Engine: e, Tokenizer: tok, EOS: m.EOS()})
+	s, err := serve.New(serve.Options{Model: serve.Model{Name: "tiny", Engine: e, Tokenizer: tok, EOS: m.EOS()}})
 	if err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func TestHTTP(t *testing.T) {
 	raw("H18 h2c preface", h.addr, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", " 400 ", " 403 ", " 404 ", " 505 ", "closed")
 	raw("header of 64 KiB", h.addr, "GET /health HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n", " 431 ")
 	raw("good", h.addr, post+length+"\r\n"+good, " 200 ")
-	if n, _ := h.pool.counts(); n != 0 {
+	if n := h.gauges().running; n != 0 {
 		t.Errorf("%d tasks are left", n)
 	}
 }
@@ -150,7 +150,7 @@ func TestEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{"/health": `{"status":"ok"}`, "/v1/models": `"id":"tiny"`, "/v1/models/tiny": `"context_length":512`,
-		"/metrics": "pare_generated_tokens_total 3\n"} {
+		"/metrics": "pare_generation_tokens_total{model_name=\"tiny\"} 3\n"} {
 		r, err := client().Get("http://" + h.addr + path)
 		if err != nil {
 			t.Fatal(err)

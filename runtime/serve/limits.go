@@ -55,7 +55,7 @@ func apiErrorOf(err error) *apiError {
 	switch {
 	case errors.As(err, &a):
 		return a
-	case errors.Is(err, errBusy), errors.Is(err, errDraining):
+	case errors.Is(err, errBusy), errors.Is(err, errDraining), errors.Is(err, errLoading):
 		return &apiError{http.StatusServiceUnavailable, "busy", "", err.Error()}
 	case errors.Is(err, errSlow), errors.Is(err, errTotal):
 		return &apiError{http.StatusGatewayTimeout, "timeout", "", err.Error()}

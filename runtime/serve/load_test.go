@@ -389,9 +389,10 @@ func TestShutdown(t *testing.T) {
 	start := time.Now()
 	h.stop()
 	h.until("new texts are refused", func() bool {
-		h.pool.mu.Lock()
-		defer h.pool.mu.Unlock()
-		return h.pool.closing
+		p := h.serving().pool
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.closing
 	})
 	body := `{"prompt": "x"}`
 	fmt.Fprintf(late, "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -456,7 +457,7 @@ func TestTimes(t *testing.T) {
 			return answered
 		}
 		ask()
-		h.until("one runs", func() bool { n, _ := h.pool.counts(); return n == 1 })
+		h.until("one runs", func() bool { return h.gauges().running == 1 })
 		second := ask()
 		h.until("one runs and one waits, both over time", func() bool { return h.cancelled(2) })
 		ask() // takes the place of the second

@@ -17,11 +17,13 @@ import (
 var (
 	errBusy     = errors.New("all places are taken and the queue is full: try again later")
 	errDraining = errors.New("the server is stopping")
+	errLoading  = errors.New("the model is loading")
 )
 
-// pool runs tasks over one engine: a fixed number of sessions, and a queue before them.
+// pool runs tasks over one model: a fixed number of sessions, and a queue before them.
 type pool struct {
 	e       *runtime.Engine
+	draft   *runtime.Engine // nil for none
 	o       *Options
 	m       *metrics
 	mu      sync.Mutex
@@ -34,15 +36,21 @@ type pool struct {
 
 // slot is a place for one running task, with the session that outlives it.
 type slot struct {
-	s    *runtime.Session
-	t    *task // nil: free
-	used int64 // when it was last given out, as a count
+	s     *runtime.Session
+	t     *task            // nil: free
+	used  int64            // when it was last given out, as a count
+	draft *runtime.Session // of the draft model; nil for none
+	guess []int32          // what it drafted for the coming step
 }
 
-func newPool(e *runtime.Engine, o *Options, m *metrics) *pool {
-	p := &pool{e: e, o: o, m: m, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newPool(model *Model, o *Options, m *metrics) *pool {
+	p := &pool{e: model.Engine, draft: model.Draft, o: o, m: m, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for range o.Parallel {
-		p.slots = append(p.slots, &slot{s: e.NewSession()})
+		s := &slot{s: p.e.NewSession()}
+		if p.draft != nil {
+			s.draft = p.draft.NewSession()
+		}
+		p.slots = append(p.slots, s)
 	}
 	go p.run()
 	return p
@@ -63,13 +71,7 @@ func (p *pool) submit(tasks ...*task) error {
 		return errDraining
 	}
 	p.sweep()
-	free := 0
-	for _, s := range p.slots {
-		if s.t == nil {
-			free++
-		}
-	}
-	if len(p.waiting)+len(tasks) > p.o.Queue+free {
+	if p.over(len(tasks)) {
 		return errBusy
 	}
 	p.waiting = append(p.waiting, tasks...)
@@ -78,6 +80,28 @@ func (p *pool) submit(tasks ...*task) error {
 	}
 	p.poke()
 	return nil
+}
+
+// over reports whether n more tasks are too many. The caller holds the lock.
+func (p *pool) over(n int) bool {
+	free := 0
+	for _, s := range p.slots {
+		if s.t == nil {
+			free++
+		}
+	}
+	return len(p.waiting)+n > p.o.Queue+free
+}
+
+// crowded reports whether not even one more task has room.
+func (p *pool) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over(1) {
+		return false
+	}
+	p.sweep() // some may have been cancelled meanwhile
+	return p.over(1)
 }
 
 // sweep takes cancelled tasks out of the queue and tells each its end: its request waits for that, and a task that is no
@@ -90,22 +114,32 @@ func (p *pool) sweep() {
 			continue
 		}
 		p.m.cancelled.Add(1)
+		p.m.finished("abort", time.Since(t.start))
 		t.end("", context.Cause(t.ctx))
 	}
 	clear(p.waiting[len(left):])
 	p.waiting = left
 }
 
-// counts returns how many tasks run and wait.
-func (p *pool) counts() (running, waiting int) {
+// gauges are what a server holds at the moment.
+type gauges struct {
+	model            string
+	running, waiting int
+	held, room       int // tokens that sessions of running tasks hold, and could hold
+}
+
+// count adds what the pool holds.
+func (p *pool) count(g *gauges) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
 		if s.t != nil {
-			running++
+			g.running++
+			g.held += s.t.read + s.t.made
 		}
 	}
-	return running, len(p.waiting)
+	g.waiting += len(p.waiting)
+	g.room += len(p.slots) * p.e.Context()
 }
 
 // drain refuses new tasks and waits for the others until ctx ends, which ends them.
@@ -166,12 +200,12 @@ func (p *pool) admit() (active []*slot, more bool) {
 	p.sweep()
 	for len(p.waiting) > 0 {
 		t := p.waiting[0]
-		s := p.place(t)
+		s, from := p.place(t)
 		if s == nil {
 			break
 		}
 		p.waiting = p.waiting[1:]
-		p.begin(s, t)
+		p.begin(s, from, t)
 	}
 	for _, s := range p.slots {
 		if s.t != nil {
@@ -181,43 +215,70 @@ func (p *pool) admit() (active []*slot, more bool) {
 	return active, !p.closing || len(p.waiting) > 0
 }
 
-// place returns the free slot whose session shares the longest beginning with the prompt; of equals, the one that was
-// used longest ago. nil when none is free.
-func (p *pool) place(t *task) *slot {
-	var best *slot
-	most := -1
-	for _, s := range p.slots {
-		if s.t != nil {
-			continue
-		}
-		n := min(s.s.Common(t.prompt), len(t.prompt)-1)
-		if !s.s.CanTruncate(n) {
-			n = 0
-		}
-		if n > most || n == most && s.used < best.used {
-			best, most = s, n
-		}
+// known returns how many tokens of a prompt a session has read, but for the last one, whose logits are needed.
+func known(s *runtime.Session, prompt []int32) int {
+	n := min(s.Common(prompt), len(prompt)-1)
+	if !s.CanTruncate(n) {
+		return 0
 	}
-	return best
+	return n
 }
 
-// begin starts a task on a slot, with what the session knows of its prompt.
-func (p *pool) begin(s *slot, t *task) {
+// place returns the free slot for a task, nil when none is free, and the session to copy the beginning of its prompt from,
+// if that is another. A slot whose conversation goes on takes it; else the one that was used longest ago, so that the
+// others keep what they know: what they share with the prompt is copied, which costs thousands of times less than to read
+// it again.
+func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
+	if !slices.ContainsFunc(p.slots, func(s *slot) bool { return s.t == nil }) {
+		return nil, nil
+	}
+	most, shared := 0, 0
+	for _, s := range p.slots {
+		n := known(s.s, t.prompt)
+		if s.t == nil && n > most && n >= s.s.Len()-1 {
+			best, most = s, n
+		}
+		if n > shared {
+			from, shared = s.s, n
+		}
+	}
+	if best == nil {
+		for _, s := range p.slots {
+			if s.t == nil && (best == nil || s.used < best.used) {
+				best = s
+			}
+		}
+	}
+	if shared <= known(best.s, t.prompt) {
+		from = nil
+	}
+	return best, from
+}
+
+// begin starts a task on a slot, with what its session, or the one to copy from, knows of its prompt.
+func (p *pool) begin(s *slot, from *runtime.Session, t *task) {
 	p.m.turns++
 	s.used = p.m.turns
-	n := min(s.s.Common(t.prompt), len(t.prompt)-1)
-	if n > 0 && s.s.CanTruncate(n) {
+	n := known(s.s, t.prompt)
+	switch {
+	case from != nil:
+		if n = known(from, t.prompt); !s.s.CopyFrom(from, n) {
+			n = 0
+		}
+	case n > 0:
 		if err := s.s.Truncate(context.Background(), n); err != nil {
 			n = 0
 		}
-	} else {
-		n = 0
 	}
 	if n == 0 {
 		s.s.Reset()
 	}
-	t.read, t.cached = n, n
+	if s.draft != nil && known(s.draft, t.prompt) == 0 {
+		s.draft.Reset()
+	}
+	t.read, t.cached, t.ids = n, n, slices.Clone(t.prompt)
 	p.m.cached.Add(int64(n))
+	p.m.queue.observe(time.Since(t.began))
 	s.t = t
 }
 
@@ -227,39 +288,20 @@ func (p *pool) end(s *slot, reason string, err error) {
 	s.t = nil
 	if err != nil {
 		p.m.cancelled.Add(1)
+		reason = "abort"
 	}
+	p.m.finished(reason, time.Since(t.start))
 	t.end(reason, err)
 }
 
 // turn takes one step of all tasks that can go on. It reports whether any could.
 func (p *pool) turn(active []*slot) bool {
-	var works []*runtime.Work
-	var slots []*slot
-	budget := p.o.Chunk
-	if !slices.ContainsFunc(active, func(s *slot) bool { return s.t.read == len(s.t.prompt) }) {
-		budget = 8 * p.o.Chunk // nobody waits for a token
-	}
-	for _, s := range active {
-		t := s.t
-		switch {
-		case t.read < len(t.prompt):
-			n := min(budget, len(t.prompt)-t.read)
-			if n == 0 {
-				continue
-			}
-			budget -= n
-			works = append(works, &runtime.Work{Session: s.s, IDs: t.prompt[t.read : t.read+n]})
-		case t.full(): // its reader is slow
-			continue
-		default:
-			works = append(works, &runtime.Work{Session: s.s, IDs: []int32{t.last}})
-		}
-		slots = append(slots, s)
-	}
+	p.guess(active)
+	works, slots := p.share(active)
 	if len(works) == 0 {
 		return false
 	}
-	err := p.step(works)
+	err := p.step(p.e, works)
 	if err != nil {
 		slog.Error("a step failed", "error", err)
 	}
@@ -284,18 +326,47 @@ func (p *pool) turn(active []*slot) bool {
 	return true
 }
 
+// share says what each task adds to the coming step: a piece of its prompt, or its last token and what was drafted.
+func (p *pool) share(active []*slot) (works []*runtime.Work, slots []*slot) {
+	budget := p.o.Chunk
+	if !slices.ContainsFunc(active, func(s *slot) bool { return s.t.writes() }) {
+		budget = 8 * p.o.Chunk // nobody waits for a token
+	}
+	for _, s := range active {
+		t := s.t
+		switch {
+		case !t.writes():
+			n := min(budget, len(t.prompt)-t.read)
+			if n == 0 {
+				continue
+			}
+			budget -= n
+			works = append(works, &runtime.Work{Session: s.s, IDs: t.prompt[t.read : t.read+n]})
+		case t.full(): // its reader is slow
+			continue
+		default:
+			ids := append([]int32{t.ids[len(t.ids)-1]}, s.guess...)
+			works = append(works, &runtime.Work{Session: s.s, IDs: ids, All: true})
+		}
+		slots = append(slots, s)
+	}
+	return works, slots
+}
+
 var errInternal = errors.New("the model could not take this step")
 
-// step runs the batch; a panic below is an error of this batch alone.
-func (p *pool) step(works []*runtime.Work) (err error) {
+// step runs a batch of one of the models; a panic below is an error of this batch alone.
+func (p *pool) step(e *runtime.Engine, works []*runtime.Work) (err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			slog.Error("panic in a step", "panic", x, "stack", string(debug.Stack()))
 			err = fmt.Errorf("internal error: %v", x)
 		}
 	}()
-	for _, w := range works {
-		p.m.steps.Add(int64(len(w.IDs)))
+	if e == p.e {
+		for _, w := range works {
+			p.m.steps.Add(int64(len(w.IDs)))
+		}
 	}
-	return p.e.StepBatch(context.Background(), works)
+	return e.StepBatch(context.Background(), works)
 }

@@ -34,6 +34,7 @@ type common struct {
 	Grammar        string             `json:"grammar"`
 	ResponseFormat *responseFormat    `json:"response_format"`
 	IgnoreEOS      bool               `json:"ignore_eos"`
+	SpeculativeMax *int               `json:"speculative.n_max"` // tokens to draft at a time; 0 drafts none
 
 	// What clients send that changes nothing here.
 	User             json.RawMessage `json:"user"`
@@ -87,6 +88,14 @@ func (c *common) choices() (int, *apiError) {
 		return 0, bad("n", "n is %d: want 1 to %d", *c.N, maxChoices)
 	}
 	return *c.N, nil
+}
+
+// drafts returns how many tokens may be drafted at a time.
+func (c *common) drafts(most int) int {
+	if c.SpeculativeMax == nil {
+		return most
+	}
+	return max(0, min(*c.SpeculativeMax, most))
 }
 
 // sampling returns how to draw. Without a temperature it is 1, as clients of this interface expect.

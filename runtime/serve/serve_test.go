@@ -77,21 +77,28 @@ func (h *house) until(what string, ok func() bool) {
 func (h *house) hold() (release func()) {
 	gate := make(chan struct{})
 	release = sync.OnceFunc(func() { close(gate) })
-	h.o.Engine.SetTap(func(*model.Node, []float32, int) { <-gate })
+	h.serving().Engine.SetTap(func(*model.Node, []float32, int) { <-gate })
 	h.t.Cleanup(release)
 	return release
 }
 
+// gauges returns what runs and waits.
+func (h *house) gauges() (g gauges) {
+	h.serving().pool.count(&g)
+	return g
+}
+
 // tasks returns those that run and those that wait.
 func (h *house) tasks() (all []*task) {
-	h.pool.mu.Lock()
-	defer h.pool.mu.Unlock()
-	for _, s := range h.pool.slots {
+	p := h.serving().pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
 		if s.t != nil {
 			all = append(all, s.t)
 		}
 	}
-	return append(all, h.pool.waiting...)
+	return append(all, p.waiting...)
 }
 
 // cancelled reports whether there are n tasks and all are to end.
@@ -123,7 +130,7 @@ func open(t *testing.T, change func(*Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Name: "tiny", Engine: e, Tokenizer: tok, Template: tmpl, EOS: []int32{tok.EOS()}}
+	o := Options{Model: Model{Name: "tiny", Engine: e, Tokenizer: tok, Template: tmpl, EOS: []int32{tok.EOS()}}}
 	if change != nil {
 		change(&o)
 	}

@@ -2,30 +2,21 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/parelm/pare/model/chat"
-	"github.com/parelm/pare/model/tokenizer"
-	"github.com/parelm/pare/runtime"
-	"github.com/parelm/pare/runtime/grammar"
 )
 
 // Options say what to serve and within which bounds. Zero values take the defaults.
 type Options struct {
-	Name      string // of the model, as clients give it
-	Engine    *runtime.Engine
-	Tokenizer *tokenizer.Tokenizer
-	Template  *chat.Template // nil: /v1/chat/completions is refused
-	EOS       []int32        // tokens that end a text
-	Stops     []string       // strings that end a chat's turn, for templates without control tokens
+	Model // may be left out: then /health says that it is loading, until Use
 
 	Key     string   // what clients must send as bearer token; "" asks for none
 	Hosts   []string // names under which the server is reached, besides localhost and IP addresses
@@ -34,6 +25,7 @@ type Options struct {
 	Parallel int // texts written at once; 4
 	Queue    int // texts that wait; 64
 	Chunk    int // tokens of prompts read in a turn while others write; 32
+	Drafted  int // tokens that the draft model drafts at a time, at most; 4
 
 	HeaderTimeout, BodyTimeout, WriteTimeout, IdleTimeout, FirstToken, Total, Drain time.Duration // 5s, 30s, 10s, 60s, 2m, 10m, 10s
 }
@@ -54,45 +46,52 @@ func (o *Options) defaults() {
 	for _, n := range []struct {
 		v   *int
 		def int
-	}{{&o.Parallel, 4}, {&o.Queue, 64}, {&o.Chunk, 32}} {
+	}{{&o.Parallel, 4}, {&o.Queue, 64}, {&o.Chunk, 32}, {&o.Drafted, 4}} {
 		if *n.v <= 0 {
 			*n.v = n.def
 		}
 	}
 }
 
-// Server serves one model. Make one with New.
+// Server serves one model at a time. Make one with New.
 type Server struct {
 	o       Options
-	pool    *pool
 	m       *metrics
-	vocab   *grammar.Vocabulary
 	started time.Time
+
+	mu      sync.Mutex
+	now     *served   // nil while the first model is loading
+	all     []*served // with those that are being replaced
+	closing bool
+
 	ids     atomic.Uint64 // of requests
 	handler http.Handler
 	tap     func(*http.Request) // tests see requests, and may panic
 }
 
-// New starts the loop of a server. Close ends it.
+// New starts a server. Close ends it.
 func New(o Options) (*Server, error) {
-	if o.Engine == nil || o.Tokenizer == nil {
-		return nil, errors.New("a server needs an engine and a tokenizer")
-	}
 	o.defaults()
 	s := &Server{o: o, m: newMetrics(), started: time.Now()}
-	s.vocab = grammar.NewVocabulary(o.Engine.Vocab(), func(id int32) []byte {
-		if o.Tokenizer.IsSpecial(id) || int(id) >= o.Tokenizer.VocabSize() {
-			return nil
-		}
-		return o.Tokenizer.Bytes(id)
-	}, o.EOS)
-	s.pool = newPool(o.Engine, &s.o, s.m)
 	s.handler = s.routes()
-	return s, nil
+	if o.Engine == nil && o.Tokenizer == nil {
+		return s, nil
+	}
+	return s, s.Use(context.Background(), o.Model)
 }
 
 // Close stops: new requests are refused, the others may end until ctx does, which ends them.
-func (s *Server) Close(ctx context.Context) { s.pool.drain(ctx) }
+func (s *Server) Close(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	var group sync.WaitGroup
+	for _, x := range all {
+		group.Go(func() { x.pool.drain(ctx) })
+	}
+	group.Wait()
+}
 
 // Handler answers requests. Serve adds the bounds of connections.
 func (s *Server) Handler() http.Handler { return s.handler }
@@ -187,20 +186,35 @@ func (w *recorder) Write(b []byte) (int, error) {
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	s.pool.mu.Lock()
-	closing := s.pool.closing
-	s.pool.mu.Unlock()
-	if closing {
-		s.refuse(w, apiErrorOf(errDraining))
-		return
+	s.mu.Lock()
+	loading, closing := s.now == nil, s.closing
+	s.mu.Unlock()
+	status, state := http.StatusOK, "ok"
+	switch {
+	case closing:
+		status, state = http.StatusServiceUnavailable, "stopping"
+	case loading:
+		status, state = http.StatusServiceUnavailable, "loading"
 	}
-	s.write(w, http.StatusOK, map[string]string{"status": "ok"})
+	if status != http.StatusOK {
+		w.Header().Set("Retry-After", "1")
+	}
+	s.write(w, status, map[string]string{"status": state})
 }
 
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
-	running, waiting := s.pool.counts()
+	s.mu.Lock()
+	all, now := slices.Clone(s.all), s.now
+	s.mu.Unlock()
+	var g gauges
+	for _, x := range all {
+		x.pool.count(&g)
+	}
+	if now != nil {
+		g.model = now.Name
+	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	s.m.write(w, running, waiting)
+	s.m.write(w, g)
 }
 
 type modelInfo struct {
@@ -211,23 +225,31 @@ type modelInfo struct {
 	Context int    `json:"context_length"`
 }
 
-func (s *Server) info() modelInfo {
-	return modelInfo{s.o.Name, "model", s.started.Unix(), "pare", s.o.Engine.Context()}
+func (s *Server) info() []modelInfo {
+	x := s.serving()
+	if x == nil {
+		return []modelInfo{}
+	}
+	return []modelInfo{{x.Name, "model", s.started.Unix(), "pare", x.Engine.Context()}}
 }
 
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
 	s.write(w, http.StatusOK, struct {
 		Object string      `json:"object"`
 		Data   []modelInfo `json:"data"`
-	}{"list", []modelInfo{s.info()}})
+	}{"list", s.info()})
 }
 
 func (s *Server) model(w http.ResponseWriter, r *http.Request) {
-	if r.PathValue("id") != s.o.Name {
-		s.refuse(w, s.noModel())
-		return
+	list := s.info()
+	switch {
+	case len(list) == 0:
+		s.refuse(w, apiErrorOf(errLoading))
+	case r.PathValue("id") != list[0].ID:
+		s.refuse(w, noModel(list[0].ID))
+	default:
+		s.write(w, http.StatusOK, list[0])
 	}
-	s.write(w, http.StatusOK, s.info())
 }
 
 // discard reads what is left of a small body, so that a connection can go on after an early answer.

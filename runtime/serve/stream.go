@@ -55,14 +55,18 @@ type tagged struct {
 	task int
 }
 
-// merged gives the events of all tasks as they come.
-func (j *job) merged() <-chan tagged {
+// merged gives the events of all tasks as they come, until gone is closed.
+func (j *job) merged(gone <-chan struct{}) <-chan tagged {
 	out := make(chan tagged)
 	for i, t := range j.tasks {
 		go func() {
 			for first := true; ; first = false {
 				e := j.next(t, first)
-				out <- tagged{e, i}
+				select {
+				case out <- tagged{e, i}:
+				case <-gone: // the handler met a panic
+					return
+				}
 				if e.done {
 					return
 				}
@@ -78,7 +82,9 @@ func (j *job) stream(w http.ResponseWriter) {
 	withUsage := j.c.StreamOptions != nil && j.c.StreamOptions.IncludeUsage
 	scan := make([]toolScanner, len(j.tasks))
 	started := make([]bool, len(j.tasks))
-	events := j.merged()
+	gone := make(chan struct{})
+	defer close(gone)
+	events := j.merged(gone)
 	var failed error
 	for left := len(j.tasks); left > 0; {
 		e := <-events // every task ends, cancelled ones too: all must be heard
@@ -92,7 +98,7 @@ func (j *job) stream(w http.ResponseWriter) {
 			for _, t := range j.tasks {
 				t.cancel(errTotal)
 			}
-			j.s.pool.poke()
+			j.on.pool.poke()
 			continue
 		}
 		if !started[e.task] {

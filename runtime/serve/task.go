@@ -40,16 +40,23 @@ type task struct {
 	matcher *grammar.Matcher // nil without a grammar
 	text    *runtime.Text
 	top     int // how many likeliest tokens to tell; -1 tells no log probabilities
+	draft   int // how many tokens may be drafted at a time
 	events  chan event
+	start   time.Time
+	m       *metrics
 
 	// Of the loop:
-	read   int // how much of the prompt the session has
-	cached int // of that, how much it had before
-	last   int32
-	made   int
-	began  time.Time
-	m      *metrics
+	read     int     // how much of the prompt the session has
+	cached   int     // of that, how much it had before
+	ids      []int32 // prompt and text
+	made     int
+	began    time.Time // of what is measured now: the wait for a place, for the first token, for the next
+	drafted  int
+	accepted int
 }
+
+// writes reports whether the prompt is read.
+func (t *task) writes() bool { return t.read == len(t.prompt) }
 
 // full reports whether the reader is too slow for another event; the last one always has room.
 func (t *task) full() bool { return len(t.events) >= maxBuffered }
@@ -60,38 +67,66 @@ func (t *task) end(reason string, err error) {
 	t.cancel(context.Canceled)
 }
 
-// took goes on after the session took the work: it draws a token once the whole prompt is read. A reason ends the task.
+// took goes on after the session took the work: it draws a token once the whole prompt is read, and one more for each
+// drafted token that is the one that was drawn in its place. A reason ends the task.
 func (t *task) took(s *runtime.Session, w *runtime.Work) (reason string, err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			err = errors.Join(errInternal, asError(x))
 		}
 	}()
-	if t.read < len(t.prompt) {
-		if t.read += len(w.IDs); t.read < len(t.prompt) {
+	var drafted []int32
+	if t.writes() {
+		drafted = w.IDs[1:]
+	} else {
+		if t.read += len(w.IDs); !t.writes() {
 			return "", nil
 		}
 		t.m.prompts.Add(int64(len(t.prompt)))
 	}
-	logits := w.Logits[len(w.Logits)-1]
-	id, err := t.sampler.Next(logits)
-	if err != nil {
-		return "", err
+	t.drafted += len(drafted)
+	t.m.drafted.Add(int64(len(drafted)))
+	for i, logits := range w.Logits {
+		id := int32(0)
+		if id, reason, err = t.draw(logits); err != nil {
+			return "", err
+		}
+		right := i < len(drafted) && id == drafted[i]
+		if right {
+			t.accepted++
+			t.m.accepted.Add(1)
+		}
+		if reason != "" {
+			return reason, nil
+		}
+		if !right {
+			break
+		}
+	}
+	// All but the last token has been read; so has what was drafted in vain.
+	return "", s.Truncate(context.Background(), len(t.ids)-1)
+}
+
+// draw draws a token and tells it.
+func (t *task) draw(logits []float32) (id int32, reason string, err error) {
+	if id, err = t.sampler.Next(logits); err != nil {
+		return 0, "", err
 	}
 	if t.made++; t.made == 1 {
-		t.m.first.observe(time.Since(t.began))
+		t.m.first.observe(time.Since(t.start))
 	} else {
 		t.m.between.observe(time.Since(t.began))
 	}
 	t.began = time.Now()
 	t.m.generated.Add(1)
 	if slices.Contains(t.eos, id) {
-		return t.finish("stop")
+		reason, err = t.finish("stop")
+		return id, reason, err
 	}
 	if err := t.sampler.Accept(id); err != nil {
-		return "", err
+		return 0, "", err
 	}
-	t.last = id
+	t.ids = append(t.ids, id)
 	e := event{}
 	if t.top >= 0 {
 		info := tokenInfo{id: id}
@@ -104,13 +139,13 @@ func (t *task) took(s *runtime.Session, w *runtime.Work) (reason string, err err
 	}
 	switch {
 	case stopped:
-		return "stop", nil
+		reason = "stop"
 	case t.matcher != nil && t.matcher.Done():
-		return t.finish("stop")
-	case t.made == t.max, s.Len() == s.Context():
-		return t.finish("length")
+		reason, err = t.finish("stop")
+	case t.made == t.max:
+		reason, err = t.finish("length")
 	}
-	return "", nil
+	return id, reason, err
 }
 
 // finish gives the text that was held back.
