@@ -173,11 +173,15 @@ func drafter(ctx context.Context, e *env, c *cli.Context, target *loaded) (*runt
 	}
 	a, err := target.Tokenizer()
 	if err == nil && d.tok != nil && a.Fingerprint() != d.tok.Fingerprint() {
-		err = fmt.Errorf("--draft %s has another tokenizer: a draft must share it", ref)
+		err = otherTokenizer(ref)
 	}
 	if err != nil {
 		d.Close()
 		return nil, nil, err
 	}
 	return &runtime.Speculation{Draft: d.e.NewSession(), K: c.Int("draft-tokens")}, func() { d.Close() }, nil
+}
+
+func otherTokenizer(ref string) error {
+	return fmt.Errorf("--draft %s has another tokenizer: a draft must share it", ref)
 }
