@@ -12,6 +12,7 @@ import (
 	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/train"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
 )
 
 // Point is what one step measured.
@@ -59,6 +60,9 @@ type Checkpoints interface {
 type Options struct {
 	// Checkpoints, unless nil, keeps states. It must hold none of another student, text or settings.
 	Checkpoints Checkpoints
+	// Formats, unless empty, makes training aware of quantization: the forward pass sees these weights of the student rounded to
+	// their formats, and that is how the result holds them.
+	Formats map[*model.Weight]codec.Codec
 	// Note, unless nil, is told a line now and then.
 	Note func(line string)
 }
@@ -68,7 +72,7 @@ type run struct {
 	s        Settings
 	student  *model.Model
 	teacher  Teacher // nil for none
-	t        *train.Trainer
+	t        trainer
 	order    *order
 	held     []*train.Batch
 	o        Options
@@ -80,8 +84,8 @@ type run struct {
 	measured time.Time    // since when seconds does not count
 }
 
-// Run trains a student on a text, and toward a teacher unless that is nil. It returns the student with its new weights,
-// float32; the given one stays as it is. The same arguments give the same weights, bit for bit, for any number of threads and
+// Run trains a student on a text, and toward a teacher unless that is nil. It returns the student with its new weights, in
+// float32, or where scales were tuned or Formats given in the formats that training saw; the given one stays as it is. The same arguments give the same weights, bit for bit, for any number of threads and
 // however often the process was killed and went on from its checkpoints.
 func Run(ctx context.Context, student *model.Model, teacher Teacher, text Text, s Settings, o Options) (*model.Model, *Report, error) {
 	r := &run{s: s, student: student, teacher: teacher, o: o, report: &Report{Best: math.NaN()}}
@@ -106,7 +110,7 @@ func Run(ctx context.Context, student *model.Model, teacher Teacher, text Text, 
 
 // prepare draws the training graph and cuts the text.
 func (r *run) prepare(text Text) error {
-	if err := r.s.Check(r.student.Config, r.teacher != nil); err != nil {
+	if err := r.s.Check(r.student, r.teacher != nil); err != nil {
 		return err
 	}
 	if r.s.TeacherCache != nil && r.teacher != nil {
@@ -143,7 +147,7 @@ func (r *run) prepare(text Text) error {
 	if err != nil {
 		return err
 	}
-	if r.t, err = train.New(r.student, losses, r.s.trainer()); err != nil {
+	if r.t, err = r.newTrainer(losses); err != nil {
 		return err
 	}
 	length := r.s.Length(r.student.Config)

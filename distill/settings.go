@@ -17,6 +17,15 @@ type Settings struct {
 	TeacherCache *Sparse `yaml:"teacher_cache"`
 	// Temperature softens the probabilities of teacher and student in losses that do not give one of their own.
 	Temperature float64 `yaml:"temperature" above:"0"`
+	// Tune is what training changes: weights; or scales, those of a student that is quantized already, whose codes stay as they
+	// are. The result is then stored as the student was.
+	Tune string `yaml:"tune" oneof:"weights scales"`
+	// Targets are the weights that are trained, by canonical name or, after re:, by regular expression; none means all.
+	Targets []string `yaml:"targets"`
+	// Ignore are the weights that stay as they are, likewise.
+	Ignore []string `yaml:"ignore"`
+	// LoRA, when given, trains thin matrices beside the chosen ones and adds them in at the end.
+	LoRA *LoRA `yaml:"lora"`
 	// Steps is how many times the weights are changed.
 	Steps int `yaml:"steps" min:"1"`
 	// BatchSize is the number of sequences that go through the student at once.
@@ -59,10 +68,18 @@ type Settings struct {
 	Seed uint64 `yaml:"-"`
 }
 
+// LoRA says how thin the matrices are that are trained beside the model's (Hu et al. 2021, arXiv:2106.09685).
+type LoRA struct {
+	// Rank is the number of rows of one and of columns of the other; 8 where it is not given.
+	Rank int `yaml:"rank" min:"1" max:"4096"`
+	// Alpha divided by the rank is the factor of their product; 0 means the rank.
+	Alpha float64 `yaml:"alpha" min:"0"`
+}
+
 // Default returns the settings that stand where none are given.
 func Default() Settings {
 	return Settings{
-		Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", CooldownRatio: 0.2, WarmupRatio: 0.05,
+		Tune: tuneWeights, Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", CooldownRatio: 0.2, WarmupRatio: 0.05,
 		MinLrRatio: 0.1, AdamBeta1: 0.9, AdamBeta2: 0.95, MaxGradNorm: 1, Validation: 0.02,
 	}
 }
@@ -99,8 +116,8 @@ func (s *Settings) trainer() train.Settings {
 
 // Check returns an error for settings that make no sense for a student, and one for losses that need a teacher where
 // there is none.
-func (s *Settings) Check(c *model.Config, teacher bool) error {
-	if n := s.Length(c); n < 2 {
+func (s *Settings) Check(m *model.Model, teacher bool) error {
+	if n := s.Length(m.Config); n < 2 {
 		return fmt.Errorf("sequences of %d tokens teach nothing: max_seq_length must be at least 2", n)
 	}
 	for _, t := range s.losses(teacher) {
@@ -108,5 +125,9 @@ func (s *Settings) Check(c *model.Config, teacher bool) error {
 			return fmt.Errorf("loss %s needs a teacher", t.name)
 		}
 	}
-	return nil
+	if s.Tune == tuneScales && s.LoRA != nil {
+		return fmt.Errorf("lora trains matrices beside the weights, tune: %s the scales of weights: choose one", tuneScales)
+	}
+	_, err := s.chosen(m.Graph)
+	return err
 }

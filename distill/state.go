@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -24,13 +25,15 @@ type progressState struct {
 	Seconds float64  `json:"seconds"`
 	HasBest bool     `json:"has_best"` // of the report: JSON has no NaN
 	Best    []string `json:"best"`     // names of the best weights
-	Sizes   []int    `json:"sizes"`
+	Formats []string `json:"formats"`
+	Sizes   []int    `json:"sizes"` // in bytes
 }
 
 // bestWeight is a weight as it was at the best look.
 type bestWeight struct {
 	name   string
-	values []float32
+	format codec.Codec
+	data   []byte
 }
 
 const statePrefix = "step-"
@@ -47,11 +50,11 @@ func (r *run) weights() ([]bestWeight, error) {
 	var out []bestWeight
 	for _, w := range r.student.Graph.Weights {
 		if t := tensors[w]; t != nil {
-			v, err := t.Float32()
+			data, err := t.ReadRaw(0, t.Rows())
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, bestWeight{w.Name, v})
+			out = append(out, bestWeight{w.Name, t.Codec, data})
 		}
 	}
 	return out, nil
@@ -62,7 +65,7 @@ func restore(tensors map[*model.Weight]*tensor.Tensor, best []bestWeight) {
 	for w := range tensors {
 		for _, b := range best {
 			if b.name == w.Name {
-				tensors[w] = tensor.FromFloat32(w.Name, w.Shape(), b.values)
+				tensors[w] = tensor.FromBytes(w.Name, b.format, w.Shape(), b.data)
 			}
 		}
 	}
@@ -107,7 +110,7 @@ func (r *run) write(w io.Writer) error {
 		h.Report.Best = 0
 	}
 	for _, b := range r.best {
-		h.Best, h.Sizes = append(h.Best, b.name), append(h.Sizes, len(b.values))
+		h.Best, h.Formats, h.Sizes = append(h.Best, b.name), append(h.Formats, b.format.Name()), append(h.Sizes, len(b.data))
 	}
 	data, err := json.Marshal(h)
 	if err != nil {
@@ -120,7 +123,7 @@ func (r *run) write(w io.Writer) error {
 		return err
 	}
 	for _, b := range r.best {
-		if err := binary.Write(w, binary.LittleEndian, b.values); err != nil {
+		if _, err := w.Write(b.data); err != nil {
 			return err
 		}
 	}
@@ -176,17 +179,13 @@ func (r *run) read(f io.Reader) error {
 	if err := json.Unmarshal(data, &h); err != nil {
 		return err
 	}
-	if len(h.Best) != len(h.Sizes) {
-		return fmt.Errorf("%d names and %d sizes of the best weights", len(h.Best), len(h.Sizes))
+	if len(h.Best) != len(h.Sizes) || len(h.Best) != len(h.Formats) {
+		return fmt.Errorf("%d names, %d formats and %d sizes of the best weights", len(h.Best), len(h.Formats), len(h.Sizes))
 	}
 	var best []bestWeight
 	for i, name := range h.Best {
-		w := r.student.Graph.Weight(name)
-		if w == nil || h.Sizes[i] != w.Len() {
-			return fmt.Errorf("weight %s of %d values is not one of the student's", name, h.Sizes[i])
-		}
-		b := bestWeight{name, make([]float32, h.Sizes[i])}
-		if err := binary.Read(f, binary.LittleEndian, b.values); err != nil {
+		b, err := r.readBest(f, name, h.Formats[i], h.Sizes[i])
+		if err != nil {
 			return err
 		}
 		best = append(best, b)
@@ -199,4 +198,23 @@ func (r *run) read(f io.Reader) error {
 		r.report.Best = math.NaN()
 	}
 	return nil
+}
+
+// readBest reads one of the best weights.
+func (r *run) readBest(f io.Reader, name, format string, size int) (b bestWeight, err error) {
+	w := r.student.Graph.Weight(name)
+	if w == nil {
+		return b, fmt.Errorf("weight %s is not one of the student's", name)
+	}
+	c, err := codec.Lookup(format)
+	if err != nil {
+		return b, fmt.Errorf("weight %s: %w", name, err)
+	}
+	t := tensor.Tensor{Codec: c, Shape: w.Shape()}
+	if err := t.Check(); err != nil || t.Bytes() != int64(size) {
+		return b, fmt.Errorf("weight %s of %d bytes as %s is not one of the student's", name, size, format)
+	}
+	b = bestWeight{name, c, make([]byte, size)}
+	_, err = io.ReadFull(f, b.data)
+	return b, err
 }

@@ -2,10 +2,10 @@ package quantize
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/codec"
 )
@@ -167,13 +167,9 @@ func (s *Settings) selected(g *model.Graph) (map[*model.Weight]bool, error) {
 		found := map[*model.Weight]bool{}
 		for _, p := range patterns {
 			any := false
-			test := func(name string) bool { return name == p }
-			if expr, ok := strings.CutPrefix(p, "re:"); ok {
-				re, err := regexp.Compile(expr)
-				if err != nil {
-					return nil, fmt.Errorf("%s %q: %w", what, p, err)
-				}
-				test = re.MatchString
+			test, err := strict.Pattern(p)
+			if err != nil {
+				return nil, fmt.Errorf("%s %w", what, err)
 			}
 			for _, w := range g.Weights {
 				if w.Role != model.RoleVector && test(w.Name) {

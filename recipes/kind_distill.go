@@ -27,6 +27,8 @@ type distillStage struct {
 	// text alone.
 	Teacher string `yaml:"teacher" ref:"model"`
 	distill.Settings
+	// QAT, when given, trains with rounding: the forward pass sees the weights in this format, and so they are stored.
+	QAT *rounding `yaml:"qat"`
 	// Train is the text that the student learns from; without it the recipe's data.train.
 	Train []string `yaml:"train" data:"train"`
 }
@@ -54,11 +56,15 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 	if len(s.Train) == 0 {
 		return Estimate{}, strict.Bad("train", "no text to learn from: give data.train in the recipe, or train here")
 	}
-	if err := s.Check(m.Config, s.Teacher != ""); err != nil {
+	if err := s.Check(m, s.Teacher != ""); err != nil {
 		return Estimate{}, strict.Bad("losses", "%v", err)
 	}
-	out := s.outline(m)
-	n, err := out.SizeHF(ctx)
+	out, err := s.outline(m)
+	if err != nil {
+		return Estimate{}, err
+	}
+	gguf, mix := s.stored(m)
+	n, err := size(ctx, out, p.Name, gguf, mix)
 	tokens := s.Tokens(m.Config)
 	// Weights, their gradients and two moments; activations; the text.
 	state := 4 * 4 * int64(m.Graph.Parameters())
@@ -77,15 +83,6 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 	e.PeakMemory += t.Bytes()
 	e.Seconds += seconds(forward(t) * float64(tokens))
 	return e, err
-}
-
-// outline is the student as it will be written: trained in float32, stored in the plain type it came in.
-func (s *distillStage) outline(m *model.Model) *model.Model {
-	out := m.Outline(m.Config)
-	if t, err := out.As(trainedType(m)); err == nil {
-		out = t
-	}
-	return out
 }
 
 // trainedType returns the format that a trained model is stored in: the one it came in where that is a plain float.
@@ -126,15 +123,20 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	trained, r, err := distill.Run(ctx, m, teacher, text, s.Settings, distill.Options{Checkpoints: checkpoints{states}, Note: j.Note})
+	formats, err := s.formats(m)
 	if err != nil {
 		return err
 	}
-	out, err := trained.As(trainedType(m))
+	trained, r, err := distill.Run(ctx, m, teacher, text, s.Settings, distill.Options{Checkpoints: checkpoints{states}, Formats: formats, Note: j.Note})
 	if err != nil {
 		return err
 	}
-	if err := j.save(ctx, out, false, ""); err != nil {
+	out, err := s.written(trained, m)
+	if err != nil {
+		return err
+	}
+	gguf, mix := s.stored(m)
+	if err := j.save(ctx, out, gguf, mix); err != nil {
 		return err
 	}
 	if err := s.metrics(j, r); err != nil {

@@ -69,7 +69,7 @@ func distillModel(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if err := s.Check(m.Config, c.String("teacher") != ""); err != nil {
+	if err := s.Check(m, c.String("teacher") != ""); err != nil {
 		return err
 	}
 	teacher, done, err := teacherOf(ctx, e, c, m)

@@ -228,6 +228,7 @@ func (t *Trainer) Step(ctx context.Context, batches []*Batch) (*Metrics, error) 
 func (t *Trainer) gradients(ctx context.Context, batches []*Batch) (*Metrics, []compute.Buffer, error) {
 	m := t.newMetrics(batches)
 	var grads []compute.Buffer
+	var err error
 	for i, b := range batches {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
@@ -241,23 +242,28 @@ func (t *Trainer) gradients(ctx context.Context, batches []*Batch) (*Metrics, []
 	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
 		return nil, nil, fmt.Errorf("loss is %g: %w", m.Loss, ErrNotFinite)
 	}
+	m.Norm, err = t.gradientNorm(grads)
+	return m, grads, err
+}
+
+// gradientNorm returns the length of a gradient.
+func (t *Trainer) gradientNorm(grads []compute.Buffer) (float64, error) {
 	out, err := t.norm.run(grads, nil)
 	if err != nil {
-		return nil, nil, err
+		return 0, err
 	}
 	squares, err := download(out[0])
 	if err != nil {
-		return nil, nil, err
+		return 0, err
 	}
 	sum := 0.0
 	for k, s := range squares {
 		if s-s != 0 {
-			return nil, nil, fmt.Errorf("gradient of %s is %w", t.trainedVariables()[k].name, ErrNotFinite)
+			return 0, fmt.Errorf("gradient of %s is %w", t.trainedVariables()[k].name, ErrNotFinite)
 		}
 		sum += float64(s)
 	}
-	m.Norm = math.Sqrt(sum)
-	return m, grads, nil
+	return math.Sqrt(sum), nil
 }
 
 func (t *Trainer) newMetrics(batches []*Batch) *Metrics {
