@@ -23,6 +23,7 @@ type Model struct {
 	close   []io.Closer
 
 	activations bool // see RoundActivations
+	gptq        bool // see PackGPTQ
 }
 
 // Tensor returns the tensor of a weight of the graph, named canonically and shaped as the graph says.

@@ -69,9 +69,18 @@ func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
 	if err != nil {
 		return err
 	}
-	stored, err = packed(stored, conf, m.activations)
+	if m.gptq {
+		stored, err = gptqPacked(stored, conf)
+	} else {
+		stored, err = packed(stored, conf, m.activations)
+	}
 	if err != nil {
 		return err
+	}
+	if q := conf.raw("quantization_config"); m.gptq && q != nil { // where AutoGPTQ itself looks
+		if err := writeFile(sink, "quantize_config.json", q); err != nil {
+			return err
+		}
 	}
 	if name := dtypes[m.common(RoleMatrix)]; name != "" {
 		key := "torch_dtype"

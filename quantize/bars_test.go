@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,6 +18,9 @@ import (
 var (
 	barFormats    = flag.String("bar-formats", "q4_k,q3_k,iq4_nl,q5_k,q4_0,w4a16", "formats of -bars")
 	barAlgorithms = flag.String("bar-algorithms", "gptq,awq,hqq", "algorithms of -bars")
+	barModels     = flag.String("bar-models", "stories260K,microlm-base-gpt2,quickstart", "models of -bars")
+	barSamples    = flag.Int("bar-samples", 64, "calibration samples of -bars")
+	barRotate     = flag.String("bar-rotate", "", "rotation of the algorithms, not of the baseline, of -bars")
 )
 
 var bars = flag.Bool("bars", false, "measure how close quantized models are to their originals, in every format, on more text")
@@ -40,14 +44,28 @@ func subjects(t testing.TB, samples, tests int) []*subject {
 	}{
 		{"stories260K", "tinystories/train.txt", "tinystories/valid.txt", 128},
 		{"microlm-base-gpt2", "tinyshakespeare/input.txt", "tinyshakespeare/input.txt", 64},
+		{"quickstart", "train.txt", "heldout.txt", 128},
 	} {
-		s := &subject{name: c.name, m: widened(t, c.name)}
-		tok, err := tokenizer.Open(tiny.Shared(t, "assets", "models", c.name))
+		if !strings.Contains(*barModels, c.name) {
+			continue
+		}
+		s := &subject{name: c.name}
+		at := func(file string) string { return tiny.Shared(t, "assets", "corpora", file) }
+		if c.name == "quickstart" {
+			s.m = quickstart(t)
+			at = func(file string) string { return filepath.Join("../recipes/builtin/quickstart/text", file) }
+		} else {
+			s.m = widened(t, c.name)
+		}
+		tok, err := s.m.Tokenizer()
+		if err != nil {
+			tok, err = tokenizer.Open(tiny.Shared(t, "assets", "models", c.name))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		read := func(file string) []int32 {
-			ids, err := corpus.Stream(context.Background(), tok, []string{tiny.Shared(t, "assets", "corpora", file)}, corpus.Plain)
+			ids, err := corpus.Stream(context.Background(), tok, []string{at(file)}, corpus.Plain)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,6 +80,17 @@ func subjects(t testing.TB, samples, tests int) []*subject {
 		out = append(out, s)
 	}
 	return out
+}
+
+// quickstart opens the teacher of the built-in recipe, whose rows fit as they are.
+func quickstart(t testing.TB) *model.Model {
+	t.Helper()
+	m, err := model.Open("../recipes/builtin/quickstart/teacher")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
 }
 
 // run returns the logits of a model on the held-out text.
@@ -119,6 +148,9 @@ func softmax(l []float32) (p, log []float64) {
 // TestWidened expects the widened models to be the old ones.
 func TestWidened(t *testing.T) {
 	for _, s := range subjects(t, 1, 2) {
+		if s.name == "quickstart" {
+			continue
+		}
 		m, err := model.Open(tiny.Shared(t, "assets", "models", s.name))
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +167,7 @@ func TestBars(t *testing.T) {
 	if !*bars {
 		t.Skip("a campaign of minutes; run it with -bars")
 	}
-	for _, s := range subjects(t, 128, 32) {
+	for _, s := range subjects(t, *barSamples, 16) {
 		for _, format := range strings.Split(*barFormats, ",") {
 			set, base := Settings{Format: format}, &RTN{Importance: true}
 			if Packed(format) {
@@ -148,6 +180,7 @@ func TestBars(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				set.Rotate = *barRotate
 				kl := s.quantized(t, set, a)
 				t.Logf("%-18s %-7s %-12s %.5f  %.3f of it", s.name, format, name, kl, kl/against)
 			}

@@ -133,6 +133,14 @@ func (x *search) collect(ctx context.Context, o Options) error {
 		if c.Codec == nil || done[c.Weight] {
 			continue
 		}
+		if t := x.m.Tensor(c.Weight); c.Codec == plain(t) { // it gets back the format it had before it was turned
+			rb, err := codec.RowBytes(c.Codec, t.Cols())
+			if err != nil {
+				return err
+			}
+			x.fixed += int64(rb)*int64(t.Rows()) - t.Bytes()
+			continue
+		}
 		it := &budgetItem{weights: []*model.Weight{c.Weight}}
 		if g := together[c.Weight]; g != nil && c.Weight.Role != model.RoleVector {
 			it.weights = g

@@ -3,9 +3,9 @@ package quantize
 import (
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 
+	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/codec"
 )
 
@@ -95,6 +95,17 @@ func Packed(format string) bool { return mixes[strings.ToLower(format)].linear }
 // RoundsActivations reports whether programs that load a format round activations as well (W8A8, FP8).
 func RoundsActivations(format string) bool { return mixes[strings.ToLower(format)].activations }
 
+// Pack returns a quantized model marked for the layout that it is to be saved in.
+func (s *Settings) Pack(m *model.Model) *model.Model {
+	switch {
+	case s.Layout == "gptq":
+		return m.PackGPTQ()
+	case RoundsActivations(s.Format):
+		return m.RoundActivations()
+	}
+	return m
+}
+
 // lookupMix finds a mix by the name users type, in any case.
 func lookupMix(name string) (mix, error) {
 	m, ok := mixes[strings.ToLower(name)]
@@ -119,8 +130,8 @@ func fit(format string, cols int) (codec.Codec, error) {
 		}
 		next, ok := fallbacks[format]
 		if g, own := codec.GroupOf(c); own && g.Size > 32 {
-			base, _, _ := strings.Cut(format, "g")
-			next, ok = base+"g"+strconv.Itoa(g.Size/2), true
+			g.Size /= 2
+			next, ok = g.Name(), true
 		}
 		if !ok {
 			return codec.Lookup("f16")

@@ -18,6 +18,8 @@ type Settings struct {
 	Algorithm string `yaml:"algorithm"`
 	// GroupSize is the number of weights that share a scale in safetensors schemes; 0 takes the scheme's own, -1 a row.
 	GroupSize int `yaml:"group_size"`
+	// Layout is how safetensors schemes are stored: compressed-tensors, or gptq, which AutoGPTQ made common.
+	Layout string `yaml:"layout"`
 	// Targets are the matrices to quantize, by canonical name or, after re:, by regular expression; none means all.
 	Targets []string `yaml:"targets"`
 	// Ignore are the matrices to leave as they are, likewise.
@@ -29,6 +31,9 @@ type Settings struct {
 	TargetSize string `yaml:"target_size"`
 	// MaxKLD asks for the smallest model whose mean divergence from the original, rounded to nearest, stays within it.
 	MaxKLD float64 `yaml:"max_kld" min:"0"`
+	// Rotate sees the model in another basis before anything is rounded: none, or hadamard, which spreads outliers over all
+	// channels. Families whose graph forbids it are refused; a tied head becomes a matrix of its own.
+	Rotate string `yaml:"rotate"`
 	// AllowFallback permits formats with smaller blocks, or f16, where a row is no multiple of the wanted block.
 	AllowFallback bool `yaml:"allow_fallback"`
 }
@@ -72,6 +77,9 @@ func (s Settings) mixed(m *model.Model) ([]Choice, error) {
 	} else if s.GroupSize != 0 {
 		return nil, fmt.Errorf("group_size has no meaning for %s, whose blocks are fixed", s.Format)
 	}
+	if x.base, err = s.layout(&x); err != nil {
+		return nil, err
+	}
 	if _, err := codec.Lookup(x.base); err != nil {
 		return nil, fmt.Errorf("format %s with group size %d: %w", s.Format, s.GroupSize, err)
 	}
@@ -93,6 +101,9 @@ func (s Settings) mixed(m *model.Model) ([]Choice, error) {
 				}
 			}
 		}
+		if w.Role != model.RoleVector && c.Codec == nil {
+			c.Codec = plain(m.Tensor(w))
+		}
 		out = append(out, c)
 	}
 	for i := range out {
@@ -110,6 +121,23 @@ func (s Settings) mixed(m *model.Model) ([]Choice, error) {
 		return out, nil // the search chooses among formats that fit
 	}
 	return out, s.checkFallbacks(out)
+}
+
+// layout returns the format of a mix in the layout that is wanted.
+func (s *Settings) layout(x *mix) (string, error) {
+	switch s.Layout {
+	case "", "compressed-tensors":
+		return x.base, nil
+	case "gptq":
+		if !x.linear || x.activations {
+			return "", fmt.Errorf("layout gptq holds W4A16, W4A16_ASYM and W8A16, not %s", DisplayName(s.Format))
+		}
+		if s.Budgeted() {
+			return "", fmt.Errorf("layout gptq has one format for all matrices: a budget has nothing to choose")
+		}
+		return x.base + "h", nil
+	}
+	return "", fmt.Errorf("layout is %q, must be compressed-tensors or gptq", s.Layout)
 }
 
 // format returns the wanted format of a weight, "" to keep it.

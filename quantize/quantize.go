@@ -66,6 +66,10 @@ const holdOut = 16
 // Run quantizes m. The returned model holds the quantized matrices in memory or in the journal, and reads the rest from
 // m, which must stay open.
 func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options) (*model.Model, *Report, error) {
+	m, err := s.Prepare(m)
+	if err != nil {
+		return nil, nil, err
+	}
 	choices, err := Plan(m, s)
 	if err != nil {
 		return nil, nil, err
@@ -81,10 +85,7 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 		return nil, nil, err
 	}
 	r.Budget = b
-	if RoundsActivations(s.Format) {
-		out = out.RoundActivations()
-	}
-	return out, r, nil
+	return s.Pack(out), r, nil
 }
 
 // Apply is Run with a plan that is already made.

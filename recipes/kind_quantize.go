@@ -67,6 +67,9 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 		return Estimate{}, err
 	}
 	defer m.Close()
+	if m, err = s.Prepare(m); err != nil {
+		return Estimate{}, err
+	}
 	choices, err := quantize.Plan(m, s.Settings)
 	if err != nil {
 		return Estimate{}, err
@@ -90,10 +93,7 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 			e.Warnings = append(e.Warnings, fmt.Sprintf("%s becomes %s: its rows are no multiple of a %s block", c.Weight.Name, name, c.Wanted))
 		}
 	}
-	out = out.With(formats)
-	if quantize.RoundsActivations(s.Format) {
-		out = out.RoundActivations()
-	}
+	out = s.Pack(out.With(formats))
 	if e.OutputBytes, err = size(ctx, out, p.Name, !quantize.Packed(s.Format), s.Format); err != nil {
 		return e, err
 	}

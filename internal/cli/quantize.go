@@ -29,7 +29,7 @@ func init() {
 		ArgsUsage: "MODEL",
 		Description: modelHelp + `
 GGUF formats and mixes make a .gguf file that llama.cpp loads too; the schemes W4A16 and W8A16 make a safetensors
-checkpoint in the layout of compressed-tensors that vLLM loads.
+checkpoint in the layout of compressed-tensors that vLLM loads, or with --layout gptq in that of AutoGPTQ.
 
 formats: ` + strings.Join(quantizeFormats(), " ") + `
 algorithms: ` + strings.Join(quantize.Algorithms(), " ") + ` (their settings: pare recipes help quantize)
@@ -43,9 +43,11 @@ examples
 			&cli.StringFlag{Name: "imatrix", Usage: "importances `FILE` of llama-imatrix or pare imatrix, in place of calibration text for rtn"},
 			&cli.StringFlag{Name: "algorithm", Value: "rtn", Usage: "how codes are chosen: `A` is one of " + strings.Join(quantize.Algorithms(), ", ")},
 			&cli.IntFlag{Name: "group-size", Usage: "`N` weights share a scale in safetensors schemes; -1 a whole row", DefaultText: "the scheme's own"},
+			&cli.StringFlag{Name: "layout", Usage: "how safetensors schemes are stored: `L` is compressed-tensors or gptq", DefaultText: "compressed-tensors"},
 			&cli.Float64Flag{Name: "target-bpw", Usage: "choose the format of each matrix within `X` bits per weight"},
 			&cli.StringFlag{Name: "target-size", Usage: "choose the format of each matrix within a file of `SIZE`, like 400MB"},
 			&cli.Float64Flag{Name: "max-kld", Usage: "choose the smallest formats within a mean divergence of `X` from the original"},
+			&cli.StringFlag{Name: "rotate", Usage: "see the model in another basis first, which spreads outliers: `R` is none or hadamard", DefaultText: "none"},
 			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
 			&cli.StringSliceFlag{Name: "ignore", Usage: "leave the matrix `NAME`, or re:REGEXP, as it is"},
 			&cli.BoolFlag{Name: "allow-fallback", Usage: "permit another format where rows do not fit the format's blocks"},
@@ -70,7 +72,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	s := quantize.Settings{Format: c.String("format"), Algorithm: c.String("algorithm"), GroupSize: c.Int("group-size"),
 		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback"),
-		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld")}
+		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld"), Rotate: c.String("rotate"), Layout: c.String("layout")}
 	if s.Format == "" && s.Budgeted() {
 		s.Format = "q4_k_m"
 		if !isGGUF(c.String("out")) {
@@ -92,7 +94,11 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if _, err := quantize.Plan(m, s); err != nil {
+	turned, err := s.Prepare(m)
+	if err != nil {
+		return err
+	}
+	if _, err := quantize.Plan(turned, s); err != nil {
 		return err
 	}
 	if packed := quantize.Packed(s.Format); packed == isGGUF(t.Path) {

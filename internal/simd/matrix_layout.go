@@ -127,7 +127,7 @@ func lookupQuant(name string) *quantFormat {
 		return f
 	}
 	rest, unsigned := strings.CutPrefix(name, "u")
-	bits, size, sized := strings.Cut(rest, "g")
+	bits, size, sized := strings.Cut(strings.TrimSuffix(rest, "h"), "g") // int4g128h only restricts what the scales may be
 	g := groupFormat{offset: unsigned}
 	switch bits {
 	case "int4":

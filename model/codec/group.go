@@ -15,6 +15,7 @@ import (
 //	int4g128   x = scale * q           q in [-8, 7],   128 values a group
 //	int8       x = scale * q           q in [-128,127], one group a row
 //	uint4g64   x = scale * (q - zero)  q in [0, 15]
+//	int4g128h  as int4g128, with scales that are float16 numbers
 //	uint8      x = scale * (q - zero)  q in [0, 255]; also holds codes of 2, 3, 5 or 6 bits
 //
 // A block is the scale, the zero point if there is one, both little endian, then the codes: bytes (two's complement where
@@ -25,6 +26,8 @@ type Group struct {
 	Bits int  // of one code: 4 or 8
 	Size int  // values in a group; 0 when a group is a whole row
 	Zero bool // codes are unsigned and a zero point is stored
+	// Half says that scales are float16 and zero points at least 1, as the layout of AutoGPTQ stores them.
+	Half bool
 }
 
 // maxGroup is the largest group size: twice the widest matrix that any model has is plenty.
@@ -39,6 +42,7 @@ func parametric(name string) Codec {
 	}
 	var g Group
 	rest, unsigned := strings.CutPrefix(name, "u")
+	rest, g.Half = strings.CutSuffix(rest, "h")
 	bits, size, sized := strings.Cut(rest, "g")
 	g.Zero = unsigned
 	switch bits {
@@ -72,6 +76,9 @@ func (g Group) Name() string {
 	}
 	if g.Size > 0 {
 		name += fmt.Sprintf("g%d", g.Size)
+	}
+	if g.Half {
+		name += "h"
 	}
 	return name
 }
@@ -167,6 +174,13 @@ func (g Group) Fit(x []float32) (scale, zero float32) {
 	scale = (top - least) / float32(int(1)<<g.Bits-1)
 	if g.Zero {
 		zero = float32(nearest(-least / scale))
+	}
+	if g.Half {
+		if g.Zero && zero < 1 {
+			scale, zero = top/float32(int(1)<<g.Bits-2), 1
+		}
+		// The least float16 above zero is 2^-24, the largest 65504.
+		scale = F16ToF32(F32ToF16(min(max(scale, 1.0/(1<<24)), 65504)))
 	}
 	return scale, zero
 }

@@ -41,7 +41,7 @@ func TestGroupGolden(t *testing.T) {
 // TestGroupCodes writes blocks with given parts and reads the same parts and the values they stand for.
 func TestGroupCodes(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for _, name := range []string{"int4g32", "int4g128", "int4", "uint4g32", "uint4", "int8g64", "int8", "uint8g128", "uint8"} {
+	for _, name := range []string{"int4g32", "int4g128", "int4", "uint4g32", "uint4", "int8g64", "int8", "uint8g128", "uint8", "int4g32h", "uint4g64h", "int8h", "uint8h"} {
 		c, err := Lookup(name)
 		if err != nil {
 			t.Fatal(err)
