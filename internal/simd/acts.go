@@ -18,6 +18,7 @@ type Acts struct {
 	sums       []int32
 	fresh      []bool // rows that have been quantized
 	tiled      tiledActs
+	grouped    groupedActs
 }
 
 // The numbers of a row of blocks, one array after the other, in units of the number of blocks.
@@ -46,7 +47,9 @@ func (a *Acts) Reset(x []float32, rows, cols int) {
 	a.metaStep = metaSize * a.blocks
 	a.fresh = grow(a.fresh, rows)
 	clear(a.fresh)
-	if a.tiled.reset(rows, a.blocks); a.tiled.on {
+	a.tiled.reset(rows, a.blocks)
+	a.grouped.reset(rows, a.blocks)
+	if a.tiled.on || a.grouped.on {
 		return
 	}
 	a.q = grow(a.q, rows*a.qStep)
@@ -76,11 +79,15 @@ func (a *Acts) Quantize(lo, hi int) {
 }
 
 func (a *Acts) quantizeRow(r int) {
-	if a.tiled.on {
+	if a.tiled.on || a.grouped.on {
 		b := rowBuffers.Get().(*rowBuffer)
 		b.q, b.meta, b.sums = grow(b.q, a.blocks*blockCols), grow(b.meta, a.metaStep), grow(b.sums, 2*a.blocks)
 		a.quantizeTo(b.q, b.meta, b.sums, r)
-		a.tiled.put(r, a.blocks, b)
+		if a.tiled.on {
+			a.tiled.put(r, a.blocks, b)
+		} else {
+			a.grouped.put(r, b)
+		}
 		rowBuffers.Put(b)
 		return
 	}

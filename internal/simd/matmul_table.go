@@ -2,186 +2,122 @@
 
 package simd
 
-// matMulKernel runs the kernel of those codes, that kind and that many rows of activations.
+// matMulKernel runs the AVX-512 kernel of those codes, that kind and that many rows of activations.
 func matMulKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
-	switch int(impl)<<16 | int(c)<<12 | int(kd)<<8 | acts {
-	case int(avx2)<<16 | int(size8)<<12 | int(kindS)<<8 | 3:
-		matMul8Sx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
-		matMul8Sx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
-		matMul8Sx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size8)<<12 | int(kindSA)<<8 | 3:
-		matMul8SAx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size8)<<12 | int(kindSA)<<8 | 2:
-		matMul8SAx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size8)<<12 | int(kindSA)<<8 | 1:
-		matMul8SAx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindC)<<8 | 3:
-		matMul4Cx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
-		matMul4Cx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
-		matMul4Cx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindA)<<8 | 3:
-		matMul4Ax3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
-		matMul4Ax2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
-		matMul4Ax1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 3:
-		matMul4CHx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 2:
-		matMul4CHx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindCH)<<8 | 1:
-		matMul4CHx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindAH)<<8 | 3:
-		matMul4AHx3AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindAH)<<8 | 2:
-		matMul4AHx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size4)<<12 | int(kindAH)<<8 | 1:
-		matMul4AHx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size5)<<12 | int(kindC)<<8 | 2:
-		matMul5Cx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size5)<<12 | int(kindC)<<8 | 1:
-		matMul5Cx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size5)<<12 | int(kindA)<<8 | 2:
-		matMul5Ax2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size5)<<12 | int(kindA)<<8 | 1:
-		matMul5Ax1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size6)<<12 | int(kindCH)<<8 | 2:
-		matMul6CHx2AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx2)<<16 | int(size6)<<12 | int(kindCH)<<8 | 1:
-		matMul6CHx1AVX2(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindS)<<8 | 12:
+	switch int(c)<<12 | int(kd)<<8 | acts {
+	case int(size8)<<12 | int(kindS)<<8 | 12:
 		matMul8Sx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindS)<<8 | 8:
+	case int(size8)<<12 | int(kindS)<<8 | 8:
 		matMul8Sx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindS)<<8 | 4:
+	case int(size8)<<12 | int(kindS)<<8 | 4:
 		matMul8Sx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
+	case int(size8)<<12 | int(kindS)<<8 | 2:
 		matMul8Sx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
+	case int(size8)<<12 | int(kindS)<<8 | 1:
 		matMul8Sx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindSA)<<8 | 12:
+	case int(size8)<<12 | int(kindSA)<<8 | 12:
 		matMul8SAx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindSA)<<8 | 8:
+	case int(size8)<<12 | int(kindSA)<<8 | 8:
 		matMul8SAx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindSA)<<8 | 4:
+	case int(size8)<<12 | int(kindSA)<<8 | 4:
 		matMul8SAx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindSA)<<8 | 2:
+	case int(size8)<<12 | int(kindSA)<<8 | 2:
 		matMul8SAx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size8)<<12 | int(kindSA)<<8 | 1:
+	case int(size8)<<12 | int(kindSA)<<8 | 1:
 		matMul8SAx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindC)<<8 | 12:
+	case int(size4)<<12 | int(kindC)<<8 | 12:
 		matMul4Cx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindC)<<8 | 8:
+	case int(size4)<<12 | int(kindC)<<8 | 8:
 		matMul4Cx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindC)<<8 | 4:
+	case int(size4)<<12 | int(kindC)<<8 | 4:
 		matMul4Cx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
+	case int(size4)<<12 | int(kindC)<<8 | 2:
 		matMul4Cx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
+	case int(size4)<<12 | int(kindC)<<8 | 1:
 		matMul4Cx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 12:
+	case int(size4)<<12 | int(kindA)<<8 | 12:
 		matMul4Ax12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 8:
+	case int(size4)<<12 | int(kindA)<<8 | 8:
 		matMul4Ax8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 4:
+	case int(size4)<<12 | int(kindA)<<8 | 4:
 		matMul4Ax4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
+	case int(size4)<<12 | int(kindA)<<8 | 2:
 		matMul4Ax2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
+	case int(size4)<<12 | int(kindA)<<8 | 1:
 		matMul4Ax1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 12:
+	case int(size4)<<12 | int(kindCH)<<8 | 12:
 		matMul4CHx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 8:
+	case int(size4)<<12 | int(kindCH)<<8 | 8:
 		matMul4CHx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 4:
+	case int(size4)<<12 | int(kindCH)<<8 | 4:
 		matMul4CHx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 2:
+	case int(size4)<<12 | int(kindCH)<<8 | 2:
 		matMul4CHx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindCH)<<8 | 1:
+	case int(size4)<<12 | int(kindCH)<<8 | 1:
 		matMul4CHx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 12:
+	case int(size4)<<12 | int(kindAH)<<8 | 12:
 		matMul4AHx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 8:
+	case int(size4)<<12 | int(kindAH)<<8 | 8:
 		matMul4AHx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 4:
+	case int(size4)<<12 | int(kindAH)<<8 | 4:
 		matMul4AHx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 2:
+	case int(size4)<<12 | int(kindAH)<<8 | 2:
 		matMul4AHx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size4)<<12 | int(kindAH)<<8 | 1:
+	case int(size4)<<12 | int(kindAH)<<8 | 1:
 		matMul4AHx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindC)<<8 | 12:
+	case int(size5)<<12 | int(kindC)<<8 | 12:
 		matMul5Cx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindC)<<8 | 8:
+	case int(size5)<<12 | int(kindC)<<8 | 8:
 		matMul5Cx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindC)<<8 | 4:
+	case int(size5)<<12 | int(kindC)<<8 | 4:
 		matMul5Cx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindC)<<8 | 2:
+	case int(size5)<<12 | int(kindC)<<8 | 2:
 		matMul5Cx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindC)<<8 | 1:
+	case int(size5)<<12 | int(kindC)<<8 | 1:
 		matMul5Cx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindA)<<8 | 12:
+	case int(size5)<<12 | int(kindA)<<8 | 12:
 		matMul5Ax12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindA)<<8 | 8:
+	case int(size5)<<12 | int(kindA)<<8 | 8:
 		matMul5Ax8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindA)<<8 | 4:
+	case int(size5)<<12 | int(kindA)<<8 | 4:
 		matMul5Ax4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindA)<<8 | 2:
+	case int(size5)<<12 | int(kindA)<<8 | 2:
 		matMul5Ax2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size5)<<12 | int(kindA)<<8 | 1:
+	case int(size5)<<12 | int(kindA)<<8 | 1:
 		matMul5Ax1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size6)<<12 | int(kindCH)<<8 | 12:
+	case int(size6)<<12 | int(kindCH)<<8 | 12:
 		matMul6CHx12AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size6)<<12 | int(kindCH)<<8 | 8:
+	case int(size6)<<12 | int(kindCH)<<8 | 8:
 		matMul6CHx8AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size6)<<12 | int(kindCH)<<8 | 4:
+	case int(size6)<<12 | int(kindCH)<<8 | 4:
 		matMul6CHx4AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size6)<<12 | int(kindCH)<<8 | 2:
+	case int(size6)<<12 | int(kindCH)<<8 | 2:
 		matMul6CHx2AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
-	case int(avx512)<<16 | int(size6)<<12 | int(kindCH)<<8 | 1:
+	case int(size6)<<12 | int(kindCH)<<8 | 1:
 		matMul6CHx1AVX512(dst, ld, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init)
 	default:
 		panic(noKernels)
 	}
 }
 
-// expandKernel unpacks codes to bytes.
+// expandKernel unpacks codes to bytes, for AVX-512.
 func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {
-	switch int(impl)<<4 | int(c) {
-	case int(avx2)<<4 | int(size8):
-		expand8AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(size4):
-		expand4AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(size5):
-		expand5AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(size6):
-		expand6AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(size2):
-		expand2AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(size3):
-		expand3AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(sizeIQ4):
-		expandIQ4AVX2(dst, codes, blocks, zero)
-	case int(avx2)<<4 | int(sizeFP4):
-		expandFP4AVX2(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size8):
+	switch c {
+	case size8:
 		expand8AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size4):
+	case size4:
 		expand4AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size5):
+	case size5:
 		expand5AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size6):
+	case size6:
 		expand6AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size2):
+	case size2:
 		expand2AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(size3):
+	case size3:
 		expand3AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(sizeIQ4):
+	case sizeIQ4:
 		expandIQ4AVX512(dst, codes, blocks, zero)
-	case int(avx512)<<4 | int(sizeFP4):
+	case sizeFP4:
 		expandFP4AVX512(dst, codes, blocks, zero)
 	default:
 		panic(noKernels)

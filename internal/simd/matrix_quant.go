@@ -15,12 +15,14 @@ type scratch struct {
 	codes []byte // rowsChunk blocks
 	d, m  []float32
 	tile  []byte // integer sums of two blocks
+	sums  []float32
+	words []int16 // a chunk of activations
 }
 
 var scratches = sync.Pool{New: func() any {
 	// Sizes that the allocator puts on pages of their own, so that vectors do not straddle cache lines.
 	f := make([]float32, 2*vecChunk*2*tileRows16*2)
-	return &scratch{make([]byte, 1<<16), f[:len(f)/2], f[len(f)/2:], make([]byte, 1<<15)[:2048]}
+	return &scratch{codes: make([]byte, 1<<16), d: f[:len(f)/2], m: f[len(f)/2:], tile: make([]byte, 1<<15)[:2048]}
 }}
 
 // mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
@@ -33,6 +35,8 @@ func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				m.vec(s, dst[i*tileRows16:], x, t+i, b, min(vecChunk, m.blocks-b), add || b > 0)
 			}
 		}
+	} else if x.grouped.on {
+		m.mulGrouped(s, dst, ld, x, t, n, add)
 	} else if x.tiled.on {
 		chunk := rowsChunk
 		if x.rows <= tileRows16 {
@@ -132,7 +136,7 @@ func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int,
 	q, meta := x.q[b*blockCols:], x.meta[b:]
 	_ = dst[(x.rows-1)*ld+tileRows16-1]
 	for r := 0; r < x.rows; {
-		acts := actGroup(size, x.rows-r)
+		acts := actGroup(x.rows - r)
 		groups := (x.rows - r) / acts
 		matMulKernel(size, kind, acts, &dst[r*ld], ld, &codes[0], &s.d[0], &s.m[0], &q[r*x.qStep], x.qStep, &meta[r*x.metaStep], 4*x.metaStep, off, n, groups, init)
 		r += acts * groups
@@ -140,19 +144,13 @@ func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int,
 }
 
 // actGroup returns how many of n rows of activations the largest kernel takes.
-func actGroup(size codeLayout, n int) int {
-	if impl == avx512 {
-		for _, a := range [...]int{12, 8, 4, 2} {
-			if n >= a {
-				return a
-			}
+func actGroup(n int) int {
+	for _, a := range [...]int{12, 8, 4, 2} {
+		if n >= a {
+			return a
 		}
-		return 1
 	}
-	if size == size5 || size == size6 {
-		return min(n, 2)
-	}
-	return min(n, 3)
+	return 1
 }
 
 // vecGeneric is the meaning of the kernels: integer sums of a block, exact, then a fixed row of float operations.

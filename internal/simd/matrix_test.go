@@ -61,6 +61,10 @@ func (a *Acts) value(row, col int) float32 {
 		g, lane := row/tileRows16, row%tileRows16
 		return float32(t.q[g*t.qs+b/2*1024+64*lane+col%(2*blockCols)]) * t.d[g*t.ds+b*tileRows16+lane]
 	}
+	if g := &a.grouped; g.on {
+		group, lane := row/groupRows, row%groupRows
+		return float32(g.q[group*g.qs+(b*groupRows+lane)*blockCols+col%blockCols]) * g.meta[group*g.ms+b*groupRows+lane]
+	}
 	q, meta := a.row(row)
 	return float32(q[col]) * meta[b]
 }

@@ -37,7 +37,7 @@ func expand(f *file, v isa, c codes) {
 }
 
 // matMuls lists the kernels for several rows. What matters of the codes is their size, which decides how sums are taken
-// in AVX2, so formats share them.
+// in AVX2 (quant_groups.go), so formats share them.
 var matMuls = []struct {
 	codes
 	kind
@@ -49,28 +49,18 @@ var matMuls = []struct {
 }
 
 // actRows lists how many rows of activations the kernels take.
-func actRows(v isa, c codes) []int {
-	switch {
-	case v == avx512:
-		return []int{12, 8, 4, 2, 1}
-	case c.limit > 16:
-		return []int{2, 1}
-	}
-	return []int{3, 2, 1}
-}
+var actRows = []int{12, 8, 4, 2, 1}
 
 func matMulFile() *file {
 	f := &file{name: "matmul", about: `
 Quantized weights times several rows of activations. Codes come as bytes, 16 rows by 4 columns in 64 bytes. See
 matrix_layout.go for the layout and matrix_generic.go for the meaning.`}
-	for _, v := range isas {
-		for _, c := range allCodes {
-			expand(f, v, c)
-		}
-		for _, m := range matMuls {
-			for _, a := range actRows(v, m.codes) {
-				newMatMul(f, v, m.codes, m.kind, a)
-			}
+	for _, c := range allCodes {
+		expand(f, avx512, c)
+	}
+	for _, m := range matMuls {
+		for _, a := range actRows {
+			newMatMul(f, avx512, m.codes, m.kind, a)
 		}
 	}
 	f.table = matMulTable()
@@ -86,23 +76,19 @@ func matMulName(v isa, c codes, kd kind, acts int) string {
 // matMulTable writes the Go function that picks a kernel.
 func matMulTable() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "// matMulKernel runs the kernel of those codes, that kind and that many rows of activations.\n")
-	fmt.Fprintf(&b, "func matMulKernel(c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(impl)<<16 | int(c)<<12 | int(kd)<<8 | acts {\n", matMulParams)
-	for _, v := range isas {
-		for _, m := range matMuls {
-			for _, a := range actRows(v, m.codes) {
-				fmt.Fprintf(&b, "\tcase int(%s)<<16 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n", strings.ToLower(v.name), m.codes.name, m.kind.name, a)
-				fmt.Fprintf(&b, "\t\t%s(%s)\n", matMulName(v, m.codes, m.kind, a), names(matMulParams))
-			}
+	fmt.Fprintf(&b, "// matMulKernel runs the AVX-512 kernel of those codes, that kind and that many rows of activations.\n")
+	fmt.Fprintf(&b, "func matMulKernel(c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(c)<<12 | int(kd)<<8 | acts {\n", matMulParams)
+	for _, m := range matMuls {
+		for _, a := range actRows {
+			fmt.Fprintf(&b, "\tcase int(size%s)<<12 | int(kind%s)<<8 | %d:\n", m.codes.name, m.kind.name, a)
+			fmt.Fprintf(&b, "\t\t%s(%s)\n", matMulName(avx512, m.codes, m.kind, a), names(matMulParams))
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
-	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes.\n")
-	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {\n\tswitch int(impl)<<4 | int(c) {\n")
-	for _, v := range isas {
-		for _, c := range allCodes {
-			fmt.Fprintf(&b, "\tcase int(%s)<<4 | int(size%s):\n\t\texpand%[2]s%s(dst, codes, blocks, zero)\n", strings.ToLower(v.name), c.name, v.name)
-		}
+	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes, for AVX-512.\n")
+	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {\n\tswitch c {\n")
+	for _, c := range allCodes {
+		fmt.Fprintf(&b, "\tcase size%s:\n\t\texpand%[1]sAVX512(dst, codes, blocks, zero)\n", c.name)
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
 	return b.String()
@@ -131,11 +117,8 @@ func (k matMul) write() {
 	k.op("SHLQ $2, %s", k.arg("ld"))
 	k.load("qs", "DX")
 	k.load("ms", "AX")
-	if k.vnni && k.codes.name == "8" {
+	if k.codes.name == "8" {
 		k.words(0x80808080, 27)
-	}
-	if !k.vnni && k.codes.name == "8" {
-		k.words(0x00010001, 15)
 	}
 	group, done := k.label("group"), k.label("done")
 	k.at(group)
@@ -180,17 +163,10 @@ func (k matMul) write() {
 }
 
 // sum is the register of the float sums of row t, half h.
-func (k matMul) sum(t, h int) int { return k.acts*k.halves()*k.sets() + t*k.halves() + h }
+func (k matMul) sum(t, h int) int { return k.acts*k.halves() + t*k.halves() + h }
 
-// isum is that of the integer sums; in AVX2 codes above 16 need a second set, for sums of 32 bits beside those of 16.
-func (k matMul) isum(set, t, h int) int { return set*k.acts*k.halves() + t*k.halves() + h }
-
-func (k matMul) sets() int {
-	if !k.vnni && k.limit > 16 && !k.kd.half {
-		return 2
-	}
-	return 1
-}
+// isum is that of the integer sums.
+func (k matMul) isum(t, h int) int { return t*k.halves() + h }
 
 // moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
 func (k matMul) moveSums(load bool) {
@@ -234,32 +210,23 @@ func (k matMul) part(p int, bases []string) {
 	if k.kd.half {
 		first, n = 4*p, 4
 	}
-	switch {
-	case k.vnni:
-		k.dotVNNI(first, n, bases)
-	case k.limit == 0:
-		k.dotSigned(first, n, bases)
-	case k.limit > 32:
-		k.dotPairs(first, n, bases)
-	default:
-		k.dotUnsigned(first, n, bases)
-	}
+	k.dot(first, n, bases)
 	k.floats(p)
 }
 
-func (k matMul) dotVNNI(first, n int, bases []string) {
+func (k matMul) dot(first, n int, bases []string) {
 	const w = 24
 	if !k.kd.affine { // minus zero's code times the sum of the activations
 		k.op("MOVQ R15, R13")
 		for t := range k.acts {
-			k.op("VPBROADCASTD %d(R13)(BX*1), %s", first, k.r(k.isum(0, t, 0)))
+			k.op("VPBROADCASTD %d(R13)(BX*1), %s", first, k.r(k.isum(t, 0)))
 			if t+1 < k.acts {
 				k.op("ADDQ AX, R13")
 			}
 		}
 	} else {
 		for t := range k.acts {
-			k.op("VPXORD %s, %[1]s, %[1]s", k.r(k.isum(0, t, 0)))
+			k.op("VPXORD %s, %[1]s, %[1]s", k.r(k.isum(t, 0)))
 		}
 	}
 	for i := first; i < first+n; i++ {
@@ -268,137 +235,13 @@ func (k matMul) dotVNNI(first, n int, bases []string) {
 			k.op("VPXORD %s, %s, %[2]s", k.r(27), k.r(w))
 		}
 		for t := range k.acts {
-			k.op("VPDPBUSD.BCST %s, %s, %s", k.act(bases, t, i), k.r(w), k.r(k.isum(0, t, 0)))
-		}
-	}
-}
-
-// dotUnsigned: sums of 16 bits, one set for up to 16, widened after every 4 vectors above that.
-func (k matMul) dotUnsigned(first, n int, bases []string) {
-	const w, act, t1 = 12, 14, 15
-	last := k.sets() - 1
-	per := min(n, k.pairs())
-	for i := first; i < first+n; i++ {
-		for h := range 2 {
-			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w+h))
-		}
-		start := (i-first)%per == 0
-		for t := range k.acts {
-			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(act))
-			for h := range 2 {
-				s := k.r(k.isum(last, t, h))
-				if start {
-					k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), s)
-					continue
-				}
-				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), k.r(t1))
-				k.op("VPADDW %s, %s, %[2]s", k.r(t1), s)
-			}
-		}
-		if (i-first)%per != per-1 {
-			continue
-		}
-		for t := range k.acts {
-			for h := range 2 {
-				narrow, wide := k.r(k.isum(last, t, h)), k.r(k.isum(0, t, h))
-				if last == 0 || i-first < per {
-					k.op("VPMADDWD %s, %s, %s", k.ones(), narrow, wide)
-					continue
-				}
-				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), narrow)
-				k.op("VPADDD %s, %s, %[2]s", narrow, wide)
-			}
-		}
-	}
-}
-
-// dotPairs: sums of 16 bits hold two vectors.
-func (k matMul) dotPairs(first, n int, bases []string) {
-	const w, act, t1 = 8, 12, 13
-	for i := first; i < first+n; i += 2 {
-		for h := range 2 {
-			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w+h))
-			k.op("VMOVDQU %d(DI), %s", 64*i+64+32*h, k.r(w+2+h))
-		}
-		for t := range k.acts {
-			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(act))
-			for h := range 2 {
-				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+h), k.r(t1+h))
-			}
-			k.op("VPBROADCASTD %s, %s", k.act(bases, t, i+1), k.r(act))
-			for h := range 2 {
-				s := k.r(k.isum(0, t, h))
-				k.op("VPMADDUBSW %s, %s, %s", k.r(act), k.r(w+2+h), k.r(15))
-				k.op("VPADDW %s, %s, %[2]s", k.r(15), k.r(t1+h))
-				if i == first {
-					k.op("VPMADDWD %s, %s, %s", k.ones(), k.r(t1+h), s)
-					continue
-				}
-				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), k.r(t1+h))
-				k.op("VPADDD %s, %s, %[2]s", k.r(t1+h), s)
-			}
-		}
-	}
-}
-
-// dotSigned: |w| times the activation with the sign of w; each vector is widened at once.
-func (k matMul) dotSigned(first, n int, bases []string) {
-	const w, abs, t1, ones = 12, 13, 14, 15
-	for i := first; i < first+n; i++ {
-		for h := range 2 {
-			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(w))
-			k.op("VPABSB %s, %s", k.r(w), k.r(abs))
-			for t := range k.acts {
-				k.op("VPBROADCASTD %s, %s", k.act(bases, t, i), k.r(t1))
-				k.op("VPSIGNB %s, %s, %[2]s", k.r(w), k.r(t1))
-				k.op("VPMADDUBSW %s, %s, %[1]s", k.r(t1), k.r(abs))
-				s := k.r(k.isum(0, t, h))
-				if i == first {
-					k.op("VPMADDWD %s, %s, %s", k.r(ones), k.r(t1), s)
-					continue
-				}
-				k.op("VPMADDWD %s, %s, %[2]s", k.r(ones), k.r(t1))
-				k.op("VPADDD %s, %s, %[2]s", k.r(t1), s)
-			}
+			k.op("VPDPBUSD.BCST %s, %s, %s", k.act(bases, t, i), k.r(w), k.r(k.isum(t, 0)))
 		}
 	}
 }
 
 // floats adds the integer sums of part p to the float sums: the same operations as quantKernel.toFloat.
 func (k matMul) floats(p int) {
-	if k.vnni {
-		k.floatsVNNI(p)
-		return
-	}
-	const da, other = 12, 13
-	k.op("MOVQ R15, R13")
-	for t := range k.acts {
-		k.op("VBROADCASTSS (R13), %s", k.r(da))
-		switch {
-		case k.kd.centred:
-			k.op("VPBROADCASTD %d(R13)(BX*1), %s", 4*p, k.r(other))
-		case k.kd.affine:
-			k.op("VBROADCASTSS %d(R13)(BX*1), %s", 4*p, k.r(other))
-		}
-		if t+1 < k.acts {
-			k.op("ADDQ AX, R13")
-		}
-		for h := range k.halves() {
-			i, s := k.r(k.isum(0, t, h)), k.r(k.sum(t, h))
-			if k.kd.centred {
-				k.op("VPADDD %s, %s, %[2]s", k.r(other), i)
-			}
-			k.op("VCVTDQ2PS %s, %[1]s", i)
-			k.op("VMULPS %d(R11), %s, %[2]s", 64*p+32*h, i)
-			k.op("VFMADD231PS %s, %s, %s", k.r(da), i, s)
-			if k.kd.affine {
-				k.op("VFMADD231PS %d(R12), %s, %s", 64*p+32*h, k.r(other), s)
-			}
-		}
-	}
-}
-
-func (k matMul) floatsVNNI(p int) {
 	const scale, low = 24, 25
 	k.op("VMOVUPS %d(R11), %s", 64*p, k.r(scale))
 	if k.kd.affine {
@@ -406,7 +249,7 @@ func (k matMul) floatsVNNI(p int) {
 	}
 	k.op("MOVQ R15, R13")
 	for t := range k.acts {
-		i, s := k.r(k.isum(0, t, 0)), k.r(k.sum(t, 0))
+		i, s := k.r(k.isum(t, 0)), k.r(k.sum(t, 0))
 		k.op("VCVTDQ2PS %s, %[1]s", i)
 		k.op("VMULPS %s, %s, %[2]s", k.r(scale), i)
 		k.op("VFMADD231PS.BCST (R13), %s, %s", i, s)

@@ -1,0 +1,121 @@
+package simd
+
+// Activations for the AVX2 kernels for several rows. Three rows are a group: of every block of 32 columns the codes of its
+// rows follow each other, and so do, in arrays as those of a single row, their numbers. Kernels read one stream of codes
+// whatever the number of rows. Rows that fill up the last group are not read.
+
+// groupRows is how many rows of activations make a group.
+const groupRows = 3
+
+// groupedActs is the form of Acts for these kernels.
+type groupedActs struct {
+	on     bool
+	q      []int8
+	meta   []float32
+	qs, ms int // distances of groups, in elements
+}
+
+// reset makes room for rows in grouped form where kernels want that.
+func (g *groupedActs) reset(rows, blocks int) {
+	g.on = impl == avx2 && rows > 1
+	if !g.on {
+		return
+	}
+	groups := (rows + groupRows - 1) / groupRows
+	g.qs, g.ms = groupRows*blockCols*blocks, groupRows*metaSize*blocks
+	g.q, g.meta = grow(g.q, groups*g.qs), grow(g.meta, groups*g.ms)
+}
+
+// put stores quantized row r.
+func (g *groupedActs) put(r int, b *rowBuffer) {
+	group, lane := r/groupRows, r%groupRows
+	q, meta := g.q[group*g.qs+lane*blockCols:], g.meta[group*g.ms+lane:]
+	for i := 0; i*blockCols < len(b.q); i++ {
+		*(*[blockCols]int8)(q[i*groupRows*blockCols:]) = *(*[blockCols]int8)(b.q[i*blockCols:])
+	}
+	for i, v := range b.meta {
+		meta[i*groupRows] = v
+	}
+}
+
+// wordsLeast is how many rows of activations pay for the conversion of bytes to 16-bit numbers.
+const wordsLeast = 36
+
+// tilesAtOnce bounds the sums that mulGrouped keeps.
+const tilesAtOnce = 8
+
+// mulGrouped is the product of n tiles from tile t on with activations in groups. A chunk of columns of the activations
+// stays in the second cache while several tiles meet it, and the sums of a tile lie together, not a row of dst apart.
+func (m *Matrix) mulGrouped(s *scratch, dst []float32, ld int, x *Acts, t, n int, add bool) {
+	size := (x.rows + groupRows - 1) / groupRows * groupRows * tileRows16
+	s.sums = grow(s.sums, tilesAtOnce*size)
+	raw := m.quant.codes == size8 && x.rows < wordsLeast
+	for ; n > 0; t, n, dst = t+tilesAtOnce, n-tilesAtOnce, dst[min(len(dst), tilesAtOnce*tileRows16):] {
+		tiles := min(n, tilesAtOnce)
+		if add {
+			for i := range tiles {
+				for r := range x.rows {
+					*(*[tileRows16]float32)(s.sums[i*size+r*tileRows16:]) = *(*[tileRows16]float32)(dst[r*ld+i*tileRows16:])
+				}
+			}
+		}
+		for b := 0; b < m.blocks; b += rowsChunk {
+			blocks := min(rowsChunk, m.blocks-b)
+			q := x.groupCodes(s, rowsSize[m.quant.codes] == size8 && !raw, b, blocks)
+			for i := range tiles {
+				m.groups(s, s.sums[i*size:(i+1)*size], x, q, raw, t+i, b, blocks, add || b > 0)
+			}
+		}
+		for r := range x.rows {
+			for i := range tiles {
+				*(*[tileRows16]float32)(dst[r*ld+i*tileRows16:]) = *(*[tileRows16]float32)(s.sums[i*size+r*tileRows16:])
+			}
+		}
+	}
+}
+
+// chunkActs is where kernels find the codes of a chunk of all groups, and how many bytes lie between those.
+type chunkActs struct {
+	first *int8
+	step  int
+}
+
+// groupCodes returns the codes of blocks [b,b+n) of all groups, as 16-bit numbers where words is set.
+func (a *Acts) groupCodes(s *scratch, words bool, b, n int) chunkActs {
+	g := &a.grouped
+	if !words {
+		return chunkActs{&g.q[groupRows*b*blockCols], g.qs}
+	}
+	size := groupRows * n * blockCols
+	groups := (a.rows + groupRows - 1) / groupRows
+	s.words = grow(s.words, groups*size)
+	for i := range groups {
+		actWordsAVX2(&s.words[i*size], &g.q[i*g.qs+groupRows*b*blockCols], groupRows*n)
+	}
+	return chunkActs{int8s(s.words), 2 * size}
+}
+
+// groups multiplies blocks [b,b+n) of tile t, with raw set as they lie there, with all rows of x, whose codes are q; sums are 16 for each row.
+func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bool, t, b, n int, load bool) {
+	codes, f, a := m.chunkCodes(s, t, b, n), m.quant, &x.grouped
+	if !raw {
+		expandGroup(f.codes, &s.codes[0], &codes[0], n)
+		codes = s.codes
+	}
+	init := 0
+	if load {
+		init = 1
+	}
+	off := 4 * groupRows * (f.other()*x.blocks + f.kind.parts()*b - b)
+	run := func(group, groups, acts int) {
+		matGroupKernel(raw, rowsSize[f.codes], f.kind, acts, &sums[group*groupRows*tileRows16], &codes[0], &s.d[0], &s.m[0],
+			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init)
+	}
+	whole := x.rows / groupRows
+	if whole > 0 {
+		run(0, whole, groupRows)
+	}
+	if rest := x.rows % groupRows; rest > 0 {
+		run(whole, 1, rest)
+	}
+}

@@ -1,0 +1,359 @@
+package gen
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kernels of AVX2 for several rows of activations. Three rows lie together (acts_groups.go of package simd), so that a
+// kernel reads one stream of activations. Two products of 16 bits a cycle are what the CPU does, so the count of
+// instructions decides:
+//
+//	codes up to 16   products of a whole block add up in 16 bits
+//	up to 63         those of 4 or 2 vectors do, and go to 32 bits then
+//	signed bytes     are multiplied as 16-bit numbers, and so are the activations: one product and one sum for 16 columns
+//	                 and rows, where bytes take the same for 32 and two more to move signs and to widen. For a few rows,
+//	                 which do not pay for the conversion, there are kernels of that kind too
+
+// groupActs is how many rows of activations make a group.
+const groupActs = 3
+
+// groupMul is a kernel for acts rows of a group: dst[16t+r] (+)= row r of the tile times row t of q. It does groups one
+// after the other, each qs and ms bytes behind the last and with 64*groupActs bytes of dst.
+type groupMul struct {
+	quantKernel
+	kd   kind
+	acts int
+	raw  bool // signed bytes as they lie in the tile
+}
+
+const groupParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int"
+
+func groupFile() *file {
+	f := &file{name: "matgroup", about: `
+Quantized weights times groups of rows of activations, AVX2. Codes come as bytes, 16 rows by 4 columns in 64 bytes;
+signed ones as 16-bit numbers, 16 rows by 2 columns in 64 bytes.`}
+	for _, c := range allCodes {
+		if c.limit == 0 {
+			expandWords(f, c)
+		} else {
+			expand(f, avx2, c)
+		}
+	}
+	actWords(f)
+	var all []groupMul
+	for _, m := range matMuls {
+		for _, raw := range []bool{false, true} {
+			for a := groupActs; a > 0 && !(raw && m.limit > 0); a-- {
+				k := groupMul{newQuantKernel(f, avx2, groupName(m.codes, m.kind, a, raw), "", groupParams, m.codes), m.kind, a, raw}
+				k.write()
+				all = append(all, k)
+			}
+		}
+	}
+	f.table = groupTable(all)
+	return f
+}
+
+func groupName(c codes, kd kind, acts int, raw bool) string {
+	return fmt.Sprintf("matGroup%s%s%sx%d", map[bool]string{true: "Raw"}[raw], c.name, kd.name, acts)
+}
+
+// groupTable writes the Go functions that pick a kernel.
+func groupTable(all []groupMul) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "// matGroupKernel runs the kernel of those codes, that kind and that many rows of activations, or for signed bytes as they\n// lie in the tile that for raw ones.\n")
+	fmt.Fprintf(&b, "func matGroupKernel(raw bool, c codeLayout, kd codeKind, acts int, %s) {\n", groupParams)
+	fmt.Fprintf(&b, "\tk := int(c)<<12 | int(kd)<<8 | acts\n\tif raw {\n\t\tk |= 1 << 20\n\t}\n\tswitch k {\n")
+	for _, k := range all {
+		fmt.Fprintf(&b, "\tcase %d<<20 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n", map[bool]int{true: 1}[k.raw], k.codes.name, k.kd.name, k.acts)
+		fmt.Fprintf(&b, "\t\t%s(%s)\n", k.fn.name, names(groupParams))
+	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
+	fmt.Fprintf(&b, "// expandGroup unpacks codes to the bytes that these kernels read.\n")
+	fmt.Fprintf(&b, "func expandGroup(c codeLayout, dst *byte, codes *byte, blocks int) {\n\tswitch c {\n")
+	for _, c := range allCodes {
+		fmt.Fprintf(&b, "\tcase size%s:\n", c.name)
+		if c.limit == 0 {
+			fmt.Fprintf(&b, "\t\texpandWords%sAVX2(dst, codes, blocks)\n", c.name)
+		} else {
+			fmt.Fprintf(&b, "\t\texpand%sAVX2(dst, codes, blocks, 0)\n", c.name)
+		}
+	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
+	return b.String()
+}
+
+// expandWords: dst[block][128 i] = vector i of the block as 16-bit numbers, columns 0 and 2 of its four and then 1 and 3.
+func expandWords(f *file, c codes) {
+	k := newQuantKernel(f, avx2, "expandWords"+c.name, "", "dst *byte, codes *byte, blocks int", c)
+	const even = 10
+	k.load("dst", "BX")
+	k.load("codes", srcCodes)
+	k.load("blocks", "CX")
+	k.unpackConstants()
+	k.loop("CX", 1, func() {
+		for l := 0; l < c.bytes; l += 64 {
+			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
+		}
+		for g := range c.groups {
+			for h := range k.halves() {
+				k.unpack(srcCodes, 0, g, h, func(i int) {
+					k.op("VPSLLW $8, %s, %s", k.r(code), k.r(even))
+					k.op("VPSRAW $8, %s, %[1]s", k.r(even))
+					k.op("VPSRAW $8, %s, %[1]s", k.r(code))
+					k.op("VMOVDQU %s, %d(BX)", k.r(even), 128*i+32*h)
+					k.op("VMOVDQU %s, %d(BX)", k.r(code), 128*i+64+32*h)
+				})
+			}
+		}
+		k.op("ADDQ $%d, %s", c.bytes, srcCodes)
+		k.op("ADDQ $1024, BX")
+	})
+	k.ret()
+}
+
+// actWords: activations in the order of expandWords.
+func actWords(f *file) {
+	g := f.newFn("actWordsAVX2", "actWordsAVX2 sets dst to n times 32 activations as 16-bit numbers, columns 0, 2, 1 and 3 of every four.",
+		"dst *int16, q *int8, n int", "")
+	f.datum("wordsOrder", []uint32{0x03010200, 0x07050604, 0x0b090a08, 0x0f0d0e0c})
+	g.load("dst", "DI")
+	g.load("q", "SI")
+	g.load("n", "CX")
+	g.op("VMOVDQU wordsOrder<>(SB), X15")
+	g.loop("CX", 1, func() {
+		for i := range 2 {
+			g.op("VMOVDQU %d(SI), X%d", 16*i, i)
+			g.op("VPSHUFB X15, X%d, X%[1]d", i)
+			g.op("VPMOVSXBW X%d, Y%[1]d", i)
+			g.op("VMOVDQU Y%d, %d(DI)", i, 32*i)
+		}
+		g.op("ADDQ $32, SI")
+		g.op("ADDQ $64, DI")
+	})
+	g.ret()
+}
+
+// General registers: SI activations, DI codes, R8 scales, R9 minimums, R10 scales of activations, R11 their other numbers,
+// R13 dst. The group's own are kept in the arguments.
+func (k groupMul) write() {
+	group, done := k.label("group"), k.label("done")
+	k.at(group)
+	for _, p := range [][2]string{{"q", "SI"}, {"codes", "DI"}, {"scales", "R8"}, {"mins", "R9"}, {"meta", "R10"}, {"off", "R11"}, {"dst", "R13"}, {"blocks", "CX"}} {
+		k.load(p[0], p[1])
+	}
+	k.op("ADDQ R10, R11")
+	k.startSums()
+	k.loop("CX", 1, func() {
+		for p := range k.kd.parts() {
+			k.part(p)
+		}
+		k.op("ADDQ $%d, DI", 512*k.planes())
+		k.op("ADDQ $%d, SI", 32*groupActs*k.planes())
+		k.op("ADDQ $%d, R8", 64*k.kd.parts())
+		if k.kd.affine {
+			k.op("ADDQ $%d, R9", 64*k.kd.parts())
+		}
+		k.op("ADDQ $%d, R10", 4*groupActs)
+		k.op("ADDQ $%d, R11", 4*groupActs*k.kd.parts())
+	})
+	if k.held() {
+		k.eachSum(func(t, h int) { k.op("VMOVUPS %s, %d(R13)", k.r(k.sum(t, h)), 64*t+32*h) })
+	}
+	k.op("SUBQ $1, %s", k.arg("groups"))
+	k.op("JEQ %s", done)
+	for _, p := range [][2]string{{"qs", "q"}, {"ms", "meta"}} {
+		k.load(p[0], "AX")
+		k.op("ADDQ AX, %s", k.arg(p[1]))
+	}
+	k.op("ADDQ $%d, %s", 64*groupActs, k.arg("dst"))
+	k.op("JMP %s", group)
+	k.at(done)
+	k.ret()
+}
+
+// planes is how many vectors hold the codes of one: 16-bit numbers take two.
+func (k groupMul) planes() int {
+	if k.limit == 0 && !k.raw {
+		return 2
+	}
+	return 1
+}
+
+// held reports whether the float sums stay in registers. Where others need those, the sums stay in dst.
+func (k groupMul) held() bool { return k.limit <= 16 }
+
+// Integer sums: set 0 in the first registers, set 1 (or the float sums) behind them.
+func (k groupMul) isum(set, t, h int) int { return set*2*groupActs + 2*t + h }
+func (k groupMul) sum(t, h int) int       { return k.isum(1, t, h) }
+
+func (k groupMul) eachSum(f func(t, h int)) {
+	for t := range k.acts {
+		for h := range 2 {
+			f(t, h)
+		}
+	}
+}
+
+// startSums loads the float sums, or zeroes them where init is 0, in dst if that is where they stay.
+func (k groupMul) startSums() {
+	zero, ready := k.label("zero"), k.label("ready")
+	k.op("CMPQ %s, $0", k.arg("init"))
+	if !k.held() {
+		k.op("JNE %s", ready)
+		k.op("VPXOR X0, X0, X0")
+		k.eachSum(func(t, h int) { k.op("VMOVUPS Y0, %d(R13)", 64*t+32*h) })
+		k.at(ready)
+		return
+	}
+	k.op("JEQ %s", zero)
+	k.eachSum(func(t, h int) { k.op("VMOVUPS %d(R13), %s", 64*t+32*h, k.r(k.sum(t, h))) })
+	k.op("JMP %s", ready)
+	k.at(zero)
+	k.eachSum(func(t, h int) { k.op("VXORPS X%d, X%[1]d, X%[1]d", k.sum(t, h)) })
+	k.at(ready)
+}
+
+// Registers of one step.
+const groupW, groupAct, groupT = 12, 14, 15
+
+// part does part p of a block: all of it, or 16 columns.
+func (k groupMul) part(p int) {
+	first, n := 0, 8
+	if k.kd.half {
+		first, n = 4*p, 4
+	}
+	switch {
+	case k.raw:
+		k.dotSigned()
+	case k.limit == 0:
+		k.dotWords()
+	default:
+		k.dot(first, n)
+	}
+	k.floats(p)
+}
+
+// add multiplies the activations in groupAct with the codes in register w and adds to 16-bit sums.
+func (k groupMul) add(w, sum int, start bool) {
+	if start {
+		k.op("VPMADDUBSW %s, %s, %s", k.r(groupAct), k.r(w), k.r(sum))
+		return
+	}
+	k.op("VPMADDUBSW %s, %s, %s", k.r(groupAct), k.r(w), k.r(groupT))
+	k.op("VPADDW %s, %s, %[2]s", k.r(groupT), k.r(sum))
+}
+
+// act loads the 4 activations of row t for vector i to all lanes.
+func (k groupMul) act(t, i int) { k.op("VPBROADCASTD %d(SI), %s", 32*t+4*i, k.r(groupAct)) }
+
+// dot: 16-bit sums of all vectors become 32-bit sums in set 0 at the end, or those of a few are added there each time.
+func (k groupMul) dot(first, n int) {
+	per, narrow := min(n, k.pairs()), 1
+	if k.held() {
+		narrow = 0
+	}
+	for i := range n {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*(first+i)+32*h, k.r(groupW+h))
+		}
+		for t := range k.acts {
+			k.act(t, first+i)
+			for h := range 2 {
+				k.add(groupW+h, k.isum(narrow, t, h), i%per == 0)
+			}
+		}
+		if i%per != per-1 {
+			continue
+		}
+		k.eachSum(func(t, h int) {
+			from, to := k.r(k.isum(narrow, t, h)), k.r(k.isum(0, t, h))
+			if i < per {
+				k.op("VPMADDWD %s, %s, %s", k.ones(), from, to)
+				return
+			}
+			k.op("VPMADDWD %s, %s, %[2]s", k.ones(), from)
+			k.op("VPADDD %s, %s, %[2]s", from, to)
+		})
+	}
+}
+
+// dotWords: products of 16-bit numbers, which come in pairs.
+func (k groupMul) dotWords() {
+	for i := range 16 {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(groupW+h))
+		}
+		for t := range k.acts {
+			k.op("VPBROADCASTD %d(SI), %s", 64*t+4*i, k.r(groupAct))
+			for h := range 2 {
+				sum := k.r(k.isum(0, t, h))
+				if i == 0 {
+					k.op("VPMADDWD %s, %s, %s", k.r(groupAct), k.r(groupW+h), sum)
+					continue
+				}
+				k.op("VPMADDWD %s, %s, %s", k.r(groupAct), k.r(groupW+h), k.r(groupT))
+				k.op("VPADDD %s, %s, %[2]s", k.r(groupT), sum)
+			}
+		}
+	}
+}
+
+// dotSigned: |w| times the activation with the sign of w; each vector is widened at once.
+func (k groupMul) dotSigned() {
+	const abs = 13
+	for i := range 8 {
+		for h := range 2 {
+			k.op("VMOVDQU %d(DI), %s", 64*i+32*h, k.r(groupW))
+			k.op("VPABSB %s, %s", k.r(groupW), k.r(abs))
+			for t := range k.acts {
+				k.act(t, i)
+				k.op("VPSIGNB %s, %s, %[2]s", k.r(groupW), k.r(groupAct))
+				sum := k.r(k.isum(0, t, h))
+				k.op("VPMADDUBSW %s, %s, %[1]s", k.r(groupAct), k.r(abs))
+				if i == 0 {
+					k.op("VPMADDWD %s, %s, %s", k.ones(), k.r(groupAct), sum)
+					continue
+				}
+				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), k.r(groupAct))
+				k.op("VPADDD %s, %s, %[2]s", k.r(groupAct), sum)
+			}
+		}
+	}
+}
+
+// floats adds the integer sums of part p to the float sums: the same operations as quantKernel.toFloat.
+func (k groupMul) floats(p int) {
+	const da, other, acc = 12, 13, 15
+	for t := range k.acts {
+		at := 4 * (groupActs*p + t)
+		if k.kd.centred {
+			k.op("VPBROADCASTD %d(R11), %s", at, k.r(other))
+			for h := range 2 {
+				k.op("VPADDD %s, %s, %[2]s", k.r(other), k.r(k.isum(0, t, h)))
+			}
+		}
+		k.op("VBROADCASTSS %d(R10), %s", 4*t, k.r(da))
+		if k.kd.affine {
+			k.op("VBROADCASTSS %d(R11), %s", at, k.r(other))
+		}
+		for h := range 2 {
+			i, s := k.r(k.isum(0, t, h)), k.r(acc)
+			if k.held() {
+				s = k.r(k.sum(t, h))
+			} else {
+				k.op("VMOVUPS %d(R13), %s", 64*t+32*h, s)
+			}
+			k.op("VCVTDQ2PS %s, %[1]s", i)
+			k.op("VMULPS %d(R8), %s, %[2]s", 64*p+32*h, i)
+			k.op("VFMADD231PS %s, %s, %s", k.r(da), i, s)
+			if k.kd.affine {
+				k.op("VFMADD231PS %d(R9), %s, %s", 64*p+32*h, k.r(other), s)
+			}
+			if !k.held() {
+				k.op("VMOVUPS %s, %d(R13)", s, 64*t+32*h)
+			}
+		}
+	}
+}
