@@ -23,7 +23,9 @@ func Uint16s(b []byte) ([]uint16, bool) {
 }
 
 // at returns the codes of a group.
-func (c chunkActs) at(group int) *int8 { return (*int8)(unsafe.Add(unsafe.Pointer(c.first), group*c.step)) }
+func (c chunkActs) at(group int) *int8 {
+	return (*int8)(unsafe.Add(unsafe.Pointer(c.first), group*c.step))
+}
 
 // int8s returns the first byte of w.
 func int8s(w []int16) *int8 { return (*int8)(unsafe.Pointer(unsafe.SliceData(w))) }
