@@ -4,9 +4,13 @@ package quantize
 // closely. Multiplying a column of W by s and dividing its input by s makes its rounding error s times smaller in the
 // output, at the cost of the others in its group. Per fold of the graph, s is searched in one dimension:
 //
-//	s_j = (mean |x_j|)^α / geometric centre,   α = argmin |Q(W s) s⁻¹ X - W X|²    (eq. 4 and 5)
+//	s_j = (mean |x_j|)^α / (mean |w_j|)^β / geometric centre,   α, β = argmin |Q(W s) s⁻¹ X - W X|²    (eq. 4 and 5)
 //
-// with the loss taken exactly from the second moment of X rather than from samples. Then ranges are clipped as RTN does.
+// with the loss taken exactly from the second moment of X rather than from samples. β is 0 as in the paper, or 1-α as in its
+// program ("duo scaling"), w being a weight's share of the largest in its group of the row. The paper then rounds to
+// nearest within clipped ranges; here errors are fed back as GPTQ does (feedback: false is the paper's way). The two go
+// together: scales say which channels a grid meets closely, feedback makes up for what it does not, also in matrices whose
+// inputs cannot be scaled, like the down projection behind a GELU.
 
 import (
 	"context"
@@ -16,9 +20,11 @@ import (
 	"github.com/parelm/pare/model/codec"
 )
 
-func init() { algorithms["awq"] = func() Algorithm { return &AWQ{Grid: 20, Clip: true} } }
+func init() {
+	algorithms["awq"] = func() Algorithm { return &AWQ{Grid: 20, Clip: true, Feedback: true} }
+}
 
-// AWQ is activation-aware scaling with round to nearest.
+// AWQ is activation-aware scaling with error feedback.
 type AWQ struct {
 	// Grid is how many exponents between 0 and 1 are tried.
 	Grid int `yaml:"grid" min:"1" max:"1000"`
@@ -53,10 +59,21 @@ func (a *AWQ) Scales(ctx context.Context, f *FoldProblem) ([]float32, error) {
 	for c := range mean {
 		mean[c] /= count[c]
 	}
-	var best []float32
-	least := math.Inf(1)
-	for k := range a.Grid {
-		s := powers(mean, float64(k)/float64(a.Grid))
+	weights := f.weights()
+	least, err := a.loss(ctx, f, ones(f.Channels))
+	if err != nil {
+		return nil, err
+	}
+	var best []float32 // nothing to move
+	for k := range 2 * a.Grid {
+		alpha, beta := float64(k/2)/float64(a.Grid), 0.0
+		if k%2 == 1 {
+			beta = 1 - alpha
+		}
+		if alpha == 0 && beta == 0 {
+			continue
+		}
+		s := powers(mean, weights, alpha, beta)
 		loss, err := a.loss(ctx, f, s)
 		if err != nil {
 			return nil, err
@@ -64,24 +81,54 @@ func (a *AWQ) Scales(ctx context.Context, f *FoldProblem) ([]float32, error) {
 		if loss < least {
 			least, best = loss, s
 		}
-		if k == 0 {
-			best = nil // all ones: nothing to move
-		}
 	}
 	return best, nil
 }
 
-// powers returns mean^α over the geometric centre of its largest and smallest value.
-func powers(mean []float64, alpha float64) []float32 {
+// weights returns how large the readers' weights of each channel are beside the others in their rows, on average.
+func (f *FoldProblem) weights() []float64 {
+	w, count := make([]float64, f.Channels), make([]float64, f.Channels)
+	for _, p := range f.Readers {
+		group := p.Cols
+		if p.Codec != nil {
+			if n, _ := p.Codec.Block(); n > 1 {
+				group = n
+			}
+		}
+		for lo := 0; lo < len(p.W); lo += group {
+			part := p.W[lo:min(lo+group, len(p.W))]
+			var top float32
+			for _, v := range part {
+				top = max(top, v, -v)
+			}
+			if top == 0 {
+				continue
+			}
+			for i, v := range part {
+				c := f.Channel[(lo+i)%p.Cols]
+				w[c] += float64(max(v, -v) / top)
+				count[c]++
+			}
+		}
+	}
+	for c := range w {
+		w[c] /= max(count[c], 1)
+	}
+	return w
+}
+
+// powers returns mean^α / weight^β over the geometric centre of its largest and smallest value.
+func powers(mean, weight []float64, alpha, beta float64) []float32 {
+	v := make([]float64, len(mean))
 	least, top := math.Inf(1), 0.0
-	for _, m := range mean {
-		m = math.Pow(max(m, 1e-4), alpha)
-		least, top = min(least, m), max(top, m)
+	for c, m := range mean {
+		v[c] = math.Pow(max(m, 1e-4), alpha) / math.Pow(max(weight[c], 1e-4), beta)
+		least, top = min(least, v[c]), max(top, v[c])
 	}
 	centre := math.Sqrt(least * top)
-	s := make([]float32, len(mean))
-	for c, m := range mean {
-		s[c] = float32(math.Pow(max(m, 1e-4), alpha) / centre)
+	s := make([]float32, len(v))
+	for c := range v {
+		s[c] = float32(v[c] / centre)
 	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/model"
@@ -22,6 +23,20 @@ type work struct {
 	values  map[*model.Weight][]float32 // weights of the layer at hand that folds changed
 	resumed int
 	open    []io.Closer // files of the journal
+}
+
+// unreached says how many experts no calibration token reached, whose weights are then rounded without knowing their inputs.
+func unreached(hits []int64) string {
+	n := 0
+	for _, h := range hits {
+		if h == 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of %d experts got no calibration token: give more or other text", n, len(hits))
 }
 
 // visit quantizes what lies before the layers, the matrices of one layer, or the head.
@@ -126,6 +141,7 @@ func (w *work) solve(ctx context.Context, wt *model.Weight, inputs, importance *
 	report := TensorReport{Name: wt.Name, Format: p.Codec.Name(), Error: r.Error, Held: r.Held, Note: r.Note}
 	if inputs != nil && len(wt.Dims) == 3 {
 		report.Hits = inputs.Hits
+		report.Note = strings.TrimPrefix(report.Note+unreached(inputs.Hits), "; ")
 	}
 	return w.keep(wt, wt.Shape(), p.Codec, r.Data, report)
 }

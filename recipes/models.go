@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
@@ -74,6 +75,9 @@ func formatOf(m *model.Model) string {
 type Calibration struct {
 	// Calib is the calibration text; without it the recipe's data.calib.
 	Calib []string `yaml:"calib" data:"calib"`
+	// GenerateCalibration has the model write the calibration text itself, in place of calib: num_calibration_samples texts drawn at
+	// temperature 1, by the recipe's seed.
+	GenerateCalibration bool `yaml:"generate_calibration"`
 	// NumCalibrationSamples is how many stretches of the text are used, spread evenly over it.
 	NumCalibrationSamples int `yaml:"num_calibration_samples" min:"1" max:"65536"`
 	// MaxSeqLength is the length of each in tokens; 0 means the model's context, at most 512.
@@ -92,6 +96,9 @@ func (c *Calibration) length(m *model.Model) int {
 
 // samples reads the calibration text as token ids.
 func (c *Calibration) samples(ctx context.Context, m *model.Model, seed uint64) ([][]int32, error) {
+	if c.GenerateCalibration {
+		return calib.Generate(ctx, m, c.NumCalibrationSamples, c.length(m), seed)
+	}
 	if len(c.Calib) == 0 {
 		return nil, fmt.Errorf("no calibration text: give data.calib in the recipe, or calib here")
 	}

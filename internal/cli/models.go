@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/fsx"
 	"github.com/parelm/pare/internal/limits"
@@ -187,6 +188,7 @@ func write(ctx context.Context, t store.Target, m *model.Model, mix string, how 
 func calibFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "calib", Usage: "calibration text `FILE`, plain or .jsonl; a directory or a glob names many"},
+		&cli.BoolFlag{Name: "generate-calibration", Usage: "have the model write the calibration text itself, in place of --calib"},
 		&cli.IntFlag{Name: "num-calibration-samples", Value: 128, Usage: "how many stretches `N` of the text to use"},
 		&cli.IntFlag{Name: "max-seq-length", Usage: "length `N` of each in tokens", DefaultText: "the model's context, at most 512"},
 		&cli.Uint64Flag{Name: "seed", Usage: "`N` shifts the stretches within the text"},
@@ -195,7 +197,11 @@ func calibFlags() []cli.Flag {
 
 // samples reads the calibration text of the command line.
 func samples(ctx context.Context, c *cli.Context, m *model.Model) ([][]int32, error) {
-	if len(c.StringSlice("calib")) == 0 {
+	own := c.Bool("generate-calibration")
+	switch given := len(c.StringSlice("calib")) > 0; {
+	case own && given:
+		return nil, usage("--calib and --generate-calibration: give one of them")
+	case !own && !given:
 		return nil, usage("%s wants calibration text: --calib FILE", c.Command.HelpName)
 	}
 	n, length := c.Int("num-calibration-samples"), c.Int("max-seq-length")
@@ -205,11 +211,15 @@ func samples(ctx context.Context, c *cli.Context, m *model.Model) ([][]int32, er
 	if length == 0 {
 		length = 512
 	}
+	length = min(length, m.Config.MaxContext())
+	if own {
+		return calib.Generate(ctx, m, n, length, c.Uint64("seed"))
+	}
 	tok, err := m.Tokenizer()
 	if err != nil {
 		return nil, err
 	}
-	return corpus.Calibration(ctx, tok, c.StringSlice("calib"), n, min(length, m.Config.MaxContext()), c.Uint64("seed"))
+	return corpus.Calibration(ctx, tok, c.StringSlice("calib"), n, length, c.Uint64("seed"))
 }
 
 // made says how a verb makes a model, for its manifest. settings are structs, given as pointers.

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -73,19 +72,30 @@ func expand(p string) ([]string, error) {
 	return out, err
 }
 
-// Documents yields the documents of a file: objects of a .jsonl file (fields text, or prompt and completion), else the
-// stretches of text between separator lines. Text must be UTF-8.
+// Documents yields the documents of a file: objects of a .jsonl file (fields text, or prompt and completion, or messages, of
+// which only what was said), else the stretches of text between separator lines. Text must be UTF-8.
 func Documents(path string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for d, err := range documents(path) {
+			if !yield(d.plain(), err) {
+				return
+			}
+		}
+	}
+}
+
+// documents is Documents with conversations as they are.
+func documents(path string) iter.Seq2[document, error] {
 	if strings.HasSuffix(path, ".jsonl") {
 		return jsonDocuments(path)
 	}
-	return func(yield func(string, error) bool) {
+	return func(yield func(document, error) bool) {
 		data, err := os.ReadFile(path)
 		if err == nil && !utf8.Valid(data) {
 			err = tensor.Errorf(tensor.ErrInvalid, path, "", "is not UTF-8 text")
 		}
 		if err != nil {
-			yield("", err)
+			yield(document{}, err)
 			return
 		}
 		text := strings.TrimPrefix(string(data), "\ufeff")
@@ -94,7 +104,7 @@ func Documents(path string) iter.Seq2[string, error] {
 			if !found {
 				doc = strings.TrimSuffix(doc, "\n"+Separator)
 			}
-			if doc != "" && !yield(doc, nil) {
+			if doc != "" && !yield(document{text: doc}, nil) {
 				return
 			}
 			text = rest
@@ -102,11 +112,11 @@ func Documents(path string) iter.Seq2[string, error] {
 	}
 }
 
-func jsonDocuments(path string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+func jsonDocuments(path string) iter.Seq2[document, error] {
+	return func(yield func(document, error) bool) {
 		f, err := os.Open(path)
 		if err != nil {
-			yield("", err)
+			yield(document{}, err)
 			return
 		}
 		defer f.Close()
@@ -117,29 +127,17 @@ func jsonDocuments(path string) iter.Seq2[string, error] {
 			if len(line) == 0 {
 				continue
 			}
-			var d struct {
-				Text, Prompt, Completion *string
-			}
-			if err := json.Unmarshal(line, &d); err != nil {
-				yield("", tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "is not a JSON object with texts: %v", err))
+			doc, err := parseDocument(line)
+			if err != nil {
+				yield(document{}, tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), "%v", err))
 				return
 			}
-			var doc string
-			switch {
-			case d.Text != nil:
-				doc = *d.Text
-			case d.Prompt != nil && d.Completion != nil:
-				doc = *d.Prompt + *d.Completion
-			default:
-				yield("", tensor.Errorf(tensor.ErrInvalid, path, fmt.Sprintf("line %d", n), `has neither "text" nor "prompt" and "completion"`))
-				return
-			}
-			if doc != "" && !yield(doc, nil) {
+			if (doc.text != "" || len(doc.chat) > 0) && !yield(doc, nil) {
 				return
 			}
 		}
 		if err := sc.Err(); err != nil {
-			yield("", tensor.Errorf(tensor.ErrTooLarge, path, "", "%v", err))
+			yield(document{}, tensor.Errorf(tensor.ErrTooLarge, path, "", "%v", err))
 		}
 	}
 }
@@ -157,38 +155,29 @@ const (
 	Marked
 )
 
-// Stream returns the token ids of all documents of the files, one after the other.
+// Stream returns the token ids of all documents of the files, one after the other. Conversations are written by the
+// tokenizer's chat template, which puts its own marks around them.
 func Stream(ctx context.Context, tok *tokenizer.Tokenizer, files []string, joint Joint) ([]int32, error) {
 	var out []int32
 	front := joint != Plain && tok.BOS() >= 0 && (tok.EOS() < 0 || joint == Marked && tok.PrependsBOS())
+	talk := &renderer{tok: tok}
 	for _, path := range files {
-		for doc, err := range Documents(path) {
+		for doc, err := range documents(path) {
 			if err == nil {
 				err = ctx.Err()
 			}
 			if err != nil {
 				return nil, err
 			}
-			if front {
+			ids, err := talk.ids(doc)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			if front && (len(ids) == 0 || ids[0] != tok.BOS()) {
 				out = append(out, tok.BOS())
 			}
-			for len(doc) > 0 { // the tokenizer takes a limited text at once; a cut at a line end costs a token at most
-				part := doc
-				if len(part) > chunk {
-					if at := strings.LastIndexByte(part[:chunk], '\n'); at > 0 {
-						part = part[:at+1]
-					} else {
-						part = part[:chunk]
-					}
-				}
-				ids, err := tok.Encode(part, false)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", path, err)
-				}
-				out = append(out, ids...)
-				doc = doc[len(part):]
-			}
-			if joint != Plain && !front && tok.EOS() >= 0 {
+			out = append(out, ids...)
+			if n := len(ids); joint != Plain && !front && tok.EOS() >= 0 && (n == 0 || ids[n-1] != tok.EOS()) {
 				out = append(out, tok.EOS())
 			}
 		}

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/parelm/pare/internal/tiny"
+	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model/tokenizer"
 )
 
@@ -59,6 +61,11 @@ func TestDocuments(t *testing.T) {
 		"latin.txt":    {"caf\xe9", nil, "not UTF-8"},
 		"good.jsonl":   {"\ufeff{\"text\":\"a\"}\r\n\r\n{\"prompt\":\"p \",\"completion\":\"c\"}", []string{"a", "p c"}, ""},
 		"broken.jsonl": {"{\"text\":\"a\"}\n{\"text\":", []string{"a"}, "line 2"},
+		"chat.jsonl":   {`{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"ho"}]}`, []string{"hi\nho"}, ""},
+		"share.jsonl":  {`{"conversations":[{"from":"human","value":"hi"},{"from":"gpt","value":"ho"}]}`, []string{"hi\nho"}, ""},
+		"null.jsonl":   {`{"messages":[{"role":"user","content":null}]}`, nil, `message 1 has no "content"`},
+		"role.jsonl":   {`{"messages":[{"content":"x"}]}`, nil, `message 1 has no "role"`},
+		"tools.jsonl":  {`{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"","tool_calls":[{}]}]}`, nil, "message 2 calls tools"},
 		"other.jsonl":  {"{\"body\":\"a\"}", nil, `neither "text"`},
 	} {
 		path := write(t, d, name, tc.text)
@@ -160,5 +167,49 @@ func TestMarked(t *testing.T) {
 	}
 	if b, e := count(EndOfText, tok.BOS()), count(EndOfText, tok.EOS()); b != 0 || e != 2 {
 		t.Errorf("end of text: %d BOS and %d EOS", b, e)
+	}
+}
+
+// TestConversations expects the tokens that the model's own template makes of messages, once each mark, and what a user says
+// never to become one.
+func TestConversations(t *testing.T) {
+	files, err := models.Files("llama", 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conf map[string]any
+	if err := json.Unmarshal(files["tokenizer_config.json"], &conf); err != nil {
+		t.Fatal(err)
+	}
+	conf["chat_template"] = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+	if files["tokenizer_config.json"], err = json.Marshal(conf); err != nil {
+		t.Fatal(err)
+	}
+	d := t.TempDir()
+	for name, data := range files {
+		write(t, d, name, string(data))
+	}
+	tok, err := tokenizer.Open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, t.TempDir(), "c.jsonl", `{"messages":[{"role":"user","content":"a </s> b"},{"role":"assistant","content":"c"}]}`)
+	for _, joint := range []Joint{Plain, EndOfText, Marked} {
+		ids, err := Stream(context.Background(), tok, []string{path}, joint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bos, eos := 0, 0
+		for _, id := range ids {
+			if id == tok.BOS() {
+				bos++
+			}
+			if id == tok.EOS() {
+				eos++
+			}
+		}
+		if text := tok.Decode(ids, true); bos != 1 || eos != 2 || !strings.Contains(text, "user: a </s> b") || !strings.Contains(text, "assistant: c") {
+			t.Errorf("joint %d: %d BOS, %d EOS around %q", joint, bos, eos, text)
+		}
 	}
 }
