@@ -51,9 +51,9 @@ func (j *job) answer(out []collected) *answer {
 	a.Usage = j.usage()
 	for i, c := range out {
 		reason := c.reason
-		ch := choice{Index: i, Reason: &reason, Logprobs: j.logprobs(c.tokens)}
+		ch := choice{Index: i, Reason: &reason, Logprobs: j.logprobs(j.tasks[i], c.tokens)}
 		if j.chat == nil {
-			text := j.echo + c.text
+			text := j.tasks[i].echo + c.text
 			ch.Text = &text
 		} else {
 			ch.Message = &said{Role: "assistant", Content: &c.text}
@@ -77,27 +77,32 @@ type chatLogprob struct {
 }
 
 // logprobs are the log probabilities of tokens in the form of the request's kind; nil where none are asked for.
-func (j *job) logprobs(tokens []tokenInfo) any {
-	if j.tasks[0].top < 0 {
+func (j *job) logprobs(t *task, tokens []tokenInfo) any {
+	if t.top < 0 {
 		return nil
 	}
 	if j.chat == nil {
 		var v struct {
 			Tokens   []string             `json:"tokens"`
-			Logprobs []float64            `json:"token_logprobs"`
+			Logprobs []*float64           `json:"token_logprobs"`
 			Top      []map[string]float64 `json:"top_logprobs"`
 			Offsets  []int                `json:"text_offset"`
 		}
-		v.Tokens, v.Logprobs, v.Top, v.Offsets = []string{}, []float64{}, []map[string]float64{}, []int{}
-		at := len(j.echo)
-		for _, t := range tokens {
-			text := string(j.on.Tokenizer.Bytes(t.id))
-			top := map[string]float64{}
-			for _, x := range t.top {
-				top[string(j.on.Tokenizer.Bytes(x.ID))] = x.Logprob
+		v.Tokens, v.Logprobs, v.Top, v.Offsets = []string{}, []*float64{}, []map[string]float64{}, []int{}
+		for i := range tokens {
+			x := &tokens[i]
+			text := string(j.on.Tokenizer.Bytes(x.id))
+			p, top := &x.logprob, map[string]float64{}
+			if x.none {
+				p, top = nil, nil
 			}
-			v.Tokens, v.Logprobs, v.Top, v.Offsets = append(v.Tokens, text), append(v.Logprobs, t.logprob), append(v.Top, top), append(v.Offsets, at)
-			at += len(text)
+			for _, y := range x.top {
+				top[string(j.on.Tokenizer.Bytes(y.ID))] = y.Logprob
+			}
+			v.Tokens, v.Logprobs, v.Top, v.Offsets = append(v.Tokens, text), append(v.Logprobs, p), append(v.Top, top), append(v.Offsets, t.offset)
+			if !j.on.Tokenizer.IsSpecial(x.id) { // which no text shows
+				t.offset += len(text)
+			}
 		}
 		return v
 	}

@@ -144,9 +144,9 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	if q.MaxCompletionTokens != nil {
 		q.MaxTokens = q.MaxCompletionTokens
 	}
-	j := &job{s: s, on: on, c: &q.common, chat: &q, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
+	j := &job{s: s, on: on, c: &q.common, chat: &q, prompts: []opening{{ids: ids}}, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
 		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none"}
-	j.serve(w, r, ids, top, on.Stops)
+	j.serve(w, r, top, on.Stops)
 }
 
 // tellable is what a client may know of a template's error: what it raised, never where the file lies.

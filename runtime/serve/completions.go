@@ -11,6 +11,7 @@ import (
 
 	"github.com/parelm/pare/model/tokenizer"
 	"github.com/parelm/pare/runtime"
+	"github.com/parelm/pare/runtime/grammar"
 )
 
 // Errors of a request that took too long.
@@ -27,12 +28,18 @@ type job struct {
 	id      string
 	kind    string // of the answer's object, without .chunk
 	created int64
-	prompt  int // tokens
-	tasks   []*task
+	prompts []opening
+	tasks   []*task      // the choices of the first prompt, of the second, ...
 	chat    *chatRequest // nil for a completion
-	echo    string
-	tools   bool // look for tool calls in the text
-	forced  bool // the text is a tool call, by grammar
+	echo    bool         // prompts stand before their texts
+	tools   bool         // look for tool calls in the text
+	forced  bool         // the text is a tool call, by grammar
+}
+
+// opening is what a text follows.
+type opening struct {
+	ids  []int32
+	text string
 }
 
 type completionRequest struct {
@@ -56,7 +63,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	ids, text, err := on.prompt(q.Prompt)
+	prompts, err := on.prompts(q.Prompt)
 	top := -1
 	switch {
 	case err != nil:
@@ -73,18 +80,38 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	j := &job{s: s, on: on, c: &q.common, kind: "text_completion", id: s.newID("cmpl-")}
-	if q.Echo {
-		j.echo = text
-	}
+	j := &job{s: s, on: on, c: &q.common, kind: "text_completion", id: s.newID("cmpl-"), prompts: prompts, echo: q.Echo}
 	if q.MaxTokens == nil { // the default of this interface
-		n := min(16, on.Engine.Context()-len(ids))
+		n := 16
+		for _, p := range prompts {
+			n = min(n, on.Engine.Context()-len(p.ids))
+		}
 		q.MaxTokens = &n
 	}
-	j.serve(w, r, ids, top, nil)
+	j.serve(w, r, top, nil)
 }
 
-// prompt reads the prompt of a completion: text, or token ids.
+// prompts reads the prompts of a completion: one, or a list.
+func (s *served) prompts(raw json.RawMessage) ([]opening, *apiError) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil || len(list) == 0 || list[0][0] != '"' && list[0][0] != '[' {
+		list = []json.RawMessage{raw}
+	}
+	if len(list) > maxPrompts {
+		return nil, bad("prompt", "there are %d prompts, the limit is %d", len(list), maxPrompts)
+	}
+	var out []opening
+	for _, raw := range list {
+		ids, text, err := s.prompt(raw)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, opening{ids, text})
+	}
+	return out, nil
+}
+
+// prompt reads a prompt: text, or token ids.
 func (s *served) prompt(raw json.RawMessage) ([]int32, string, *apiError) {
 	var text string
 	var ids []int32
@@ -102,11 +129,7 @@ func (s *served) prompt(raw json.RawMessage) ([]int32, string, *apiError) {
 		}
 		text = s.Tokenizer.Decode(ids, true)
 	default:
-		var one []json.RawMessage
-		if json.Unmarshal(raw, &one) == nil && len(one) == 1 {
-			return s.prompt(one[0])
-		}
-		return nil, "", bad("prompt", "prompt must be a string or a list of token ids; one prompt a request")
+		return nil, "", bad("prompt", "prompt must be a string, a list of token ids, or a list of these")
 	}
 	if len(ids) == 0 {
 		return nil, "", bad("prompt", "the prompt is empty")
@@ -123,10 +146,10 @@ func noModel(name string) *apiError {
 }
 
 // serve makes the tasks of a request, queues them and answers.
-func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int, stops []string) {
+func (j *job) serve(w http.ResponseWriter, r *http.Request, top int, stops []string) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	if err := j.make(ctx, ids, top, stops); err != nil {
+	if err := j.make(ctx, top, stops); err != nil {
 		j.s.refuse(w, err)
 		return
 	}
@@ -148,7 +171,7 @@ func (j *job) serve(w http.ResponseWriter, r *http.Request, ids []int32, top int
 }
 
 // make builds the tasks.
-func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *apiError {
+func (j *job) make(ctx context.Context, top int, stops []string) *apiError {
 	on, c := j.on, j.c
 	if c.Model != "" && c.Model != on.Name {
 		return noModel(on.Name)
@@ -171,41 +194,72 @@ func (j *job) make(ctx context.Context, ids []int32, top int, stops []string) *a
 			return err
 		}
 	}
-	room := on.Engine.Context() - len(ids)
+	if all := n * len(j.prompts); all > j.s.o.Queue+j.s.o.Parallel {
+		return bad("n", "%d texts are asked for, this server holds %d", all, j.s.o.Queue+j.s.o.Parallel)
+	}
+	j.created = time.Now().Unix()
+	how.Seed = uint64(time.Now().UnixNano())
+	if c.Seed != nil {
+		how.Seed = uint64(*c.Seed)
+	}
+	for _, p := range j.prompts {
+		if err := j.add(ctx, p, n, how, g, top, stops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// room returns how many tokens may follow a prompt.
+func (j *job) room(ids []int32) (int, *apiError) {
+	context := j.on.Engine.Context()
+	room := context - len(ids)
 	left := room
-	if c.MaxTokens != nil {
-		left = *c.MaxTokens
+	if j.c.MaxTokens != nil {
+		left = *j.c.MaxTokens
 	}
 	switch {
 	case room < 1:
-		return &apiError{http.StatusBadRequest, "context_length_exceeded", "", fmt.Sprintf("the prompt has %d tokens, the model's context is %d; nothing is cut off silently",
-			len(ids), on.Engine.Context())}
-	case left < 1:
-		return bad("max_tokens", "max_tokens is %d: want at least 1", left)
+		return 0, &apiError{http.StatusBadRequest, "context_length_exceeded", "", fmt.Sprintf("the prompt has %d tokens, the model's context is %d; nothing is cut off silently",
+			len(ids), context)}
+	case left < 1 && !(left == 0 && j.echo):
+		return 0, bad("max_tokens", "max_tokens is %d: want at least 1", left)
 	case left > room:
-		return &apiError{http.StatusBadRequest, "context_length_exceeded", "max_tokens", fmt.Sprintf("the prompt has %d tokens and %d more are asked for, the model's context is %d",
-			len(ids), left, on.Engine.Context())}
+		return 0, &apiError{http.StatusBadRequest, "context_length_exceeded", "max_tokens", fmt.Sprintf("the prompt has %d tokens and %d more are asked for, the model's context is %d",
+			len(ids), left, context)}
 	}
-	j.prompt, j.created = len(ids), time.Now().Unix()
-	seed := uint64(time.Now().UnixNano())
-	if c.Seed != nil {
-		seed = uint64(*c.Seed)
+	return left, nil
+}
+
+// add adds the tasks of a prompt.
+func (j *job) add(ctx context.Context, p opening, n int, how runtime.Sampling, g *grammar.Grammar, top int, stops []string) *apiError {
+	on, c := j.on, j.c
+	left, err := j.room(p.ids)
+	if err != nil {
+		return err
 	}
 	eos := on.EOS
 	if c.IgnoreEOS && g == nil {
 		eos = nil
 	}
+	seed := how.Seed
 	for i := range n {
 		how.Seed = seed + uint64(i)<<32
-		t := &task{prompt: ids, max: left, eos: eos, text: runtime.NewText(on.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
-			events: make(chan event, maxBuffered+8+j.s.o.Drafted), start: time.Now(), began: time.Now(), draft: c.drafts(j.s.o.Drafted), m: j.s.m}
+		t := &task{prompt: p.ids, max: left, eos: eos, text: runtime.NewText(on.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
+			events: make(chan event, maxBuffered+8+j.s.o.Drafted), start: time.Now(), began: time.Now(), draft: c.drafts(j.s.o.Drafted), next: j.s.o.Drafted, m: j.s.m}
+		if j.echo {
+			t.echo, t.scores = p.text, top >= 0
+		}
+		if !t.scores {
+			t.offset = len(t.echo)
+		}
 		t.ctx, t.cancel = context.WithCancelCause(ctx)
 		var constraint runtime.Constraint
 		if g != nil {
 			t.matcher = g.NewMatcher(on.vocab)
 			constraint = t.matcher
 		}
-		t.sampler = runtime.NewSampler(how, constraint, ids)
+		t.sampler = runtime.NewSampler(how, constraint, p.ids)
 		j.tasks = append(j.tasks, t)
 	}
 	return nil
@@ -268,7 +322,11 @@ type usage struct {
 
 // usage counts tokens; all tasks have ended.
 func (j *job) usage() *usage {
-	u := &usage{Prompt: j.prompt, Details: map[string]int{"cached_tokens": j.tasks[0].cached}}
+	u := &usage{Details: map[string]int{}}
+	for i, p := range j.prompts {
+		u.Prompt += len(p.ids)
+		u.Details["cached_tokens"] += j.tasks[i*len(j.tasks)/len(j.prompts)].cached
+	}
 	drafted, accepted := 0, 0
 	for _, t := range j.tasks {
 		u.Completion += t.made

@@ -77,7 +77,7 @@ func (p *pool) drafts(s *slot, k int) int {
 	if !t.writes() || t.full() {
 		return 0
 	}
-	k = min(k, t.draft, t.max-t.made-1, p.draft.Context()-len(t.ids))
+	k = min(k, t.draft, t.next, t.max-t.made-1, p.draft.Context()-len(t.ids))
 	if k < 1 || !s.s.CanDraft(1+k) || !s.draft.CanDraft(max(0, len(t.ids)+k-s.draft.Len())) {
 		return 0
 	}

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model"
@@ -84,7 +85,7 @@ func TestDraft(t *testing.T) {
 	want := map[string]string{}
 	for _, style := range styles {
 		for _, p := range prompts {
-			text, _, err := alone.textOf(p, 30, style)
+			text, _, err := alone.textOf(p, 20, style)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +106,7 @@ func TestDraft(t *testing.T) {
 		for _, style := range styles {
 			for _, p := range prompts {
 				group.Go(func() {
-					got, _, err := h.textOf(p, 30, style)
+					got, _, err := h.textOf(p, 20, style)
 					if err != nil || got != want[p+style] {
 						t.Errorf("draft %s, %s: %q becomes %q, without it is %q (%v)", name, style, p, got, want[p+style], err)
 					}
@@ -113,7 +114,7 @@ func TestDraft(t *testing.T) {
 			}
 		}
 		group.Wait()
-		_, usage, err := h.textOf(prompts[0], 30, styles[0])
+		_, usage, err := h.textOf(prompts[0], 20, styles[0])
 		drafted := usage.Drafted["accepted_prediction_tokens"] + usage.Drafted["rejected_prediction_tokens"]
 		switch {
 		case err != nil, drafted == 0, h.m.drafted.Load() == 0:
@@ -121,7 +122,7 @@ func TestDraft(t *testing.T) {
 		case name == "itself" && usage.Drafted["rejected_prediction_tokens"] != 0:
 			t.Errorf("a model disagrees with itself: %+v", usage)
 		}
-		if _, usage, err = h.textOf(prompts[0], 30, styles[0]+`, "speculative.n_max": 0`); err != nil || usage.Drafted != nil {
+		if _, usage, err = h.textOf(prompts[0], 20, styles[0]+`, "speculative.n_max": 0`); err != nil || usage.Drafted != nil {
 			t.Errorf("draft %s, not wanted: %+v %v", name, usage, err)
 		}
 	}
@@ -346,4 +347,96 @@ func TestPanicInStream(t *testing.T) {
 	if _, err := h.complete(client(), "x", 2); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestPrompts: several prompts get what each gets alone, in order; echo with log probabilities tells those of the prompt,
+// whole and streamed, and they are the ones that the engine computes.
+func TestPrompts(t *testing.T) {
+	h := open(t, nil)
+	all, _, err := h.textOf(prompts[0], 12, styles[0]+fmt.Sprintf(`, "n": 2, "prompt": [%q, %q]`, prompts[0], prompts[1])) // the last prompt counts
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, _, err := h.textOf(prompts[0], 12, styles[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, _, err := h.textOf(prompts[1], 12, styles[0])
+	if want := one + one + two + two; err != nil || all != want {
+		t.Errorf("%q %v, want %q", all, err, want)
+	}
+
+	ids, err := h.serving().Tokenizer.Encode(prompts[3], true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []float64
+	if err := h.serving().Engine.NewSession().Each(t.Context(), ids, func(i int, logits []float32) error {
+		if i+1 < len(ids) {
+			p, _ := runtime.Logprob(logits, ids[i+1], 0)
+			want = append(want, p)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []bool{false, true} {
+		for _, max := range []int{0, 3} {
+			_, body := h.post(client(), "/v1/completions", fmt.Sprintf(`{"prompt": %q, "max_tokens": %d, "temperature": 0, "echo": true, "logprobs": 1, "stream": %v}`, prompts[3], max, stream))
+			var text string
+			var got []*float64
+			for line := range strings.Lines(body) {
+				var a struct {
+					Choices []struct {
+						Text     string
+						Logprobs *struct {
+							Token []*float64 `json:"token_logprobs"`
+						}
+					}
+				}
+				if json.Unmarshal([]byte(strings.TrimPrefix(line, "data: ")), &a) != nil {
+					continue
+				}
+				for _, c := range a.Choices {
+					text += c.Text
+					if c.Logprobs != nil {
+						got = append(got, c.Logprobs.Token...)
+					}
+				}
+			}
+			if !strings.HasPrefix(text, prompts[3]) || max == 0 && text != prompts[3] || len(got) != len(ids)+max || got[0] != nil {
+				t.Fatalf("stream %v, %d tokens: %q, %d log probabilities for %d tokens: %s", stream, max, text, len(got), len(ids), body)
+			}
+			for i, w := range want {
+				if *got[i+1] != w {
+					t.Errorf("stream %v: token %d has %v, want %v", stream, i+1, *got[i+1], w)
+				}
+			}
+		}
+	}
+}
+
+// TestPrefixTime tells what a known beginning is worth: the time to the first token of a long prompt, read and copied.
+func TestPrefixTime(t *testing.T) {
+	if !*full {
+		t.Skip("a measurement: needs -full")
+	}
+	h := open(t, func(o *Options) {
+		o.Engine = engine(t, "llama", 5, map[string]any{"max_position_embeddings": 2048, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8,
+			"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64})
+	})
+	long := strings.Repeat("The house stood on the hill and nobody knew. ", 30)
+	first := func(end string) time.Duration {
+		t.Helper()
+		began := time.Now()
+		_, usage, err := h.textOf(long+end, 1, styles[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d tokens were known", usage.Prompt["cached_tokens"])
+		return time.Since(began)
+	}
+	cold := first("A river")
+	warm := min(first("Old songs"), first("Some birds"))
+	t.Logf("first token after %v, and after %v where another session knows the beginning", cold, warm)
 }

@@ -25,6 +25,7 @@ const (
 	maxJSONDepth  = 32
 	maxMessages   = 1024
 	maxChoices    = 4
+	maxPrompts    = 32
 	maxStops      = 8
 	maxStopBytes  = 256
 	maxTop        = 20

@@ -224,6 +224,14 @@ func known(s *runtime.Session, prompt []int32) int {
 	return n
 }
 
+// knows is known for a task: whoever asks for the log probabilities of a prompt has it read anew.
+func (p *pool) knows(s *runtime.Session, t *task) int {
+	if t.scores {
+		return 0
+	}
+	return known(s, t.prompt)
+}
+
 // place returns the free slot for a task, nil when none is free, and the session to copy the beginning of its prompt from,
 // if that is another. A slot whose conversation goes on takes it; else the one that was used longest ago, so that the
 // others keep what they know: what they share with the prompt is copied, which costs thousands of times less than to read
@@ -234,7 +242,7 @@ func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
 	}
 	most, shared := 0, 0
 	for _, s := range p.slots {
-		n := known(s.s, t.prompt)
+		n := p.knows(s.s, t)
 		if s.t == nil && n > most && n >= s.s.Len()-1 {
 			best, most = s, n
 		}
@@ -249,7 +257,7 @@ func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
 			}
 		}
 	}
-	if shared <= known(best.s, t.prompt) {
+	if shared <= p.knows(best.s, t) {
 		from = nil
 	}
 	return best, from
@@ -259,10 +267,10 @@ func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
 func (p *pool) begin(s *slot, from *runtime.Session, t *task) {
 	p.m.turns++
 	s.used = p.m.turns
-	n := known(s.s, t.prompt)
+	n := p.knows(s.s, t)
 	switch {
 	case from != nil:
-		if n = known(from, t.prompt); !s.s.CopyFrom(from, n) {
+		if n = p.knows(from, t); !s.s.CopyFrom(from, n) {
 			n = 0
 		}
 	case n > 0:
@@ -335,15 +343,15 @@ func (p *pool) share(active []*slot) (works []*runtime.Work, slots []*slot) {
 	for _, s := range active {
 		t := s.t
 		switch {
+		case t.full(): // its reader is slow
+			continue
 		case !t.writes():
 			n := min(budget, len(t.prompt)-t.read)
 			if n == 0 {
 				continue
 			}
 			budget -= n
-			works = append(works, &runtime.Work{Session: s.s, IDs: t.prompt[t.read : t.read+n]})
-		case t.full(): // its reader is slow
-			continue
+			works = append(works, &runtime.Work{Session: s.s, IDs: t.prompt[t.read : t.read+n], All: t.scores})
 		default:
 			ids := append([]int32{t.ids[len(t.ids)-1]}, s.guess...)
 			works = append(works, &runtime.Work{Session: s.s, IDs: ids, All: true})

@@ -135,8 +135,8 @@ func (j *job) first(x *sse, i int) {
 	switch {
 	case j.chat != nil:
 		a.Choices = append(a.Choices, choice{Index: i, Delta: &said{Role: "assistant", Content: &empty}})
-	case j.echo != "":
-		a.Choices = append(a.Choices, choice{Index: i, Text: &j.echo})
+	case j.echo:
+		a.Choices = append(a.Choices, choice{Index: i, Text: &j.tasks[i].echo})
 	default:
 		return
 	}
@@ -151,7 +151,7 @@ func (j *job) piece(x *sse, scan *toolScanner, e tagged) {
 	}
 	if text != "" || e.tokens != nil {
 		a := j.head(j.chunk())
-		c := choice{Index: e.task, Logprobs: j.logprobs(e.tokens)}
+		c := choice{Index: e.task, Logprobs: j.logprobs(j.tasks[e.task], e.tokens)}
 		if j.chat != nil {
 			c.Delta = &said{Content: &text}
 		} else {

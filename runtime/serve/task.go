@@ -24,6 +24,7 @@ type tokenInfo struct {
 	id      int32
 	logprob float64
 	top     []runtime.TokenProb
+	none    bool // the first token of a prompt, which has no probability
 }
 
 // maxBuffered is how many events wait for a slow reader before its task pauses.
@@ -41,6 +42,9 @@ type task struct {
 	text    *runtime.Text
 	top     int // how many likeliest tokens to tell; -1 tells no log probabilities
 	draft   int // how many tokens may be drafted at a time
+	echo    string
+	scores  bool // tell the log probabilities of the prompt, too
+	offset  int  // of the text to be told next, for log probabilities
 	events  chan event
 	start   time.Time
 	m       *metrics
@@ -53,6 +57,7 @@ type task struct {
 	began    time.Time // of what is measured now: the wait for a place, for the first token, for the next
 	drafted  int
 	accepted int
+	next     int // how many tokens to draft next: one more than were right the last time
 }
 
 // writes reports whether the prompt is read.
@@ -79,13 +84,21 @@ func (t *task) took(s *runtime.Session, w *runtime.Work) (reason string, err err
 	if t.writes() {
 		drafted = w.IDs[1:]
 	} else {
-		if t.read += len(w.IDs); !t.writes() {
+		if t.read += len(w.IDs); t.scores {
+			t.score(w)
+		}
+		if !t.writes() {
 			return "", nil
 		}
 		t.m.prompts.Add(int64(len(t.prompt)))
+		if t.max == 0 {
+			return t.finish("length")
+		}
+		w.Logits = w.Logits[len(w.Logits)-1:]
 	}
 	t.drafted += len(drafted)
 	t.m.drafted.Add(int64(len(drafted)))
+	before := t.accepted
 	for i, logits := range w.Logits {
 		id := int32(0)
 		if id, reason, err = t.draw(logits); err != nil {
@@ -103,8 +116,40 @@ func (t *task) took(s *runtime.Session, w *runtime.Work) (reason string, err err
 			break
 		}
 	}
+	t.adapt(len(drafted), t.accepted-before)
 	// All but the last token has been read; so has what was drafted in vain.
 	return "", s.Truncate(context.Background(), len(t.ids)-1)
+}
+
+// adapt decides how many tokens to draft next, after right ones of n were right. A draft that is hardly ever right, as that of a text
+// that a grammar holds often is, costs more than it brings.
+func (t *task) adapt(n, right int) {
+	if n == 0 {
+		return
+	}
+	if t.next = right + 1; right == n {
+		t.next = 2 * n
+	}
+	if t.drafted >= 24 && 8*t.accepted < t.drafted {
+		t.draft = 0
+	}
+}
+
+// score tells the log probabilities of the tokens of the prompt that follow those of the work.
+func (t *task) score(w *runtime.Work) {
+	var e event
+	from := t.read - len(w.IDs)
+	if from == 0 {
+		e.tokens = append(e.tokens, tokenInfo{id: t.prompt[0], none: true})
+	}
+	for i, logits := range w.Logits {
+		if at := from + i + 1; at < len(t.prompt) {
+			info := tokenInfo{id: t.prompt[at]}
+			info.logprob, info.top = runtime.Logprob(logits, info.id, t.top)
+			e.tokens = append(e.tokens, info)
+		}
+	}
+	t.events <- e
 }
 
 // draw draws a token and tells it.
