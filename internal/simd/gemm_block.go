@@ -56,7 +56,7 @@ func tileRows() (rows, cols int) {
 	switch impl {
 	case avx512:
 		return 12, 2
-	case avx2:
+	case avx2, neon, dotprod:
 		return 6, 1
 	}
 	return 4, 1
@@ -70,7 +70,7 @@ func tilePanels(rows int) int {
 			return 4
 		}
 		return 2
-	case avx2:
+	case avx2, neon, dotprod:
 		return [...]int{0, 4, 3, 2, 1, 1, 1}[rows]
 	}
 	return 1

@@ -11,9 +11,11 @@ const (
 	avx2                          // x86: AVX2, FMA, F16C, BMI2
 	avx512                        // x86: AVX-512 F, BW, DQ, VL and VNNI too
 	amx                           // x86: AMX tiles of int8 and bfloat16 too
+	neon                          // ARM64: what every one has
+	dotprod                       // ARM64: SDOT of ARMv8.2 too
 )
 
-var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512", amx: "amx"}
+var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512", amx: "amx", neon: "neon", dotprod: "dotprod"}
 
 // impl is the implementation in use, of vector kernels: avx512 where tiles are in use beside it. Tests change them; nothing
 // else does after init.
@@ -23,7 +25,11 @@ var (
 )
 
 // use puts an implementation in use.
-func use(i implementation) { impl, tiles = min(i, avx512), i == amx }
+func use(i implementation) {
+	if impl, tiles = i, i == amx; tiles {
+		impl = avx512
+	}
+}
 
 // inUse returns the implementation in use.
 func inUse() implementation {
@@ -53,10 +59,10 @@ func init() {
 }
 
 // available reports whether this CPU and this build have an implementation.
-func available(i implementation) bool { return i == generic || i <= best }
+func available(i implementation) bool { return i == generic || i >= least && i <= best }
 
 // Kernel names the implementation in use: the fastest this CPU has, or the one the environment variable PARE_SIMD names:
-// generic, avx2, avx512 or amx. A name that this CPU or this build does not have changes nothing and is mentioned.
+// generic, avx2, avx512, amx, neon or dotprod. A name that this CPU or this build does not have changes nothing and is mentioned.
 func Kernel() string {
 	s := implementationNames[inUse()]
 	if refused != "" {

@@ -4,6 +4,9 @@ package simd
 
 import "golang.org/x/sys/cpu"
 
+// least is the first of this CPU family.
+const least = avx2
+
 // best is the highest implementation this CPU can run, fastest the one to use unless told otherwise.
 var best, fastest = func() (implementation, implementation) {
 	x := &cpu.X86

@@ -1,8 +1,9 @@
-//go:build !amd64 || purego
+//go:build (!amd64 && !arm64) || purego
 
 package simd
 
 const (
+	least   = generic
 	best    = generic
 	fastest = generic
 )

@@ -145,6 +145,12 @@ func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int,
 
 // actGroup returns how many of n rows of activations the largest kernel takes.
 func actGroup(n int) int {
+	switch impl {
+	case neon:
+		return min(n, 2)
+	case dotprod:
+		return min(n, 3)
+	}
 	for _, a := range [...]int{12, 8, 4, 2} {
 		if n >= a {
 			return a

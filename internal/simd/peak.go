@@ -9,8 +9,11 @@ func peakFMA(n int) float64 {
 	}
 	peakFMAVector(n)
 	lanes := 8
-	if impl == avx512 {
+	switch impl {
+	case avx512:
 		lanes = 16
+	case neon, dotprod:
+		lanes = 4
 	}
 	return float64(n) * 12 * float64(lanes) * 2
 }
