@@ -20,8 +20,14 @@ func (b *Builder) SelfAttention(x *Node) *Node {
 	q := b.Clamp(b.Linear("attn.q", x, Dim{heads, l.HeadDim}, l.QKVBias), l.Clamp)
 	k := b.Clamp(b.Linear("attn.k", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)
 	v := b.Clamp(b.Linear("attn.v", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)
-	q, k = b.qkNorm("attn.q_norm", q), b.qkNorm("attn.k_norm", k)
-	a := b.Attention(b.Rope(q, l.Rope), b.Rope(k, l.Rope), v, Attention{
+	rotated := func(site string, x *Node) *Node {
+		if l.RopeFirst {
+			return b.qkNorm(site, b.Rope(x, l.Rope))
+		}
+		return b.Rope(b.qkNorm(site, x), l.Rope)
+	}
+	q, k = rotated("attn.q_norm", q), rotated("attn.k_norm", k)
+	a := b.Attention(q, k, v, Attention{
 		Heads: l.Heads, KVHeads: l.KVHeads, HeadDim: l.HeadDim, ValueDim: l.HeadDim,
 		Scale: l.scale(), Window: l.Window, Softcap: l.AttnSoftcap, Alibi: l.Alibi,
 	})

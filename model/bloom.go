@@ -54,4 +54,7 @@ var _ = register(&Family{
 		fusedQKV,
 	},
 	Prefix: "transformer.",
+	LlamaCPP: func(c *Config) string {
+		return when(c.hf.flag("apply_residual_connection_post_layernorm"), "llama.cpp adds to the residuals before their norm")
+	},
 })

@@ -34,4 +34,8 @@ var _ = register(&Family{
 		put("logit_scale", c.LogitScale)
 		put("rope.scaling.type", "none")
 	},
+	LlamaCPP: func(c *Config) string {
+		l := &c.Layers[0]
+		return when(l.QKNorm != "" && len(c.Layers) < 64 || l.QKVBias, "llama.cpp does not load it: it knows no biases, and norms of queries and keys only in models of 64 layers")
+	},
 })

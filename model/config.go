@@ -55,6 +55,7 @@ type Layer struct {
 	Clamp                   float64 // q, k and v are clamped to ±Clamp
 	QKNorm                  string  // "", "head" (one scale for all heads), "heads" (one each), "full" (over the whole projection)
 	QKNormBias              bool
+	RopeFirst               bool // queries and keys are rotated before they are normalised
 	QKVBias, OBias          bool
 
 	FFN      int // intermediate width; of each expert in a mixture

@@ -50,7 +50,7 @@ type Fold struct {
 	// Before holds vectors and matrices whose first dimension is Channels: a norm's scale and shift, or a linear layer's
 	// rows and bias.
 	Before  []*Weight
-	PlusOne bool // Before is a norm whose scale is 1 + w
+	PlusOne bool // Before[0] is the scale of a norm that multiplies by 1 + w
 	// After holds matrices whose columns are Channels, each key/value channel repeated Repeat times where query heads share
 	// it.
 	After  []*Weight

@@ -92,6 +92,9 @@ var _ = register(&Family{
 		}
 	},
 	ToGGUF: func(_ *Config, put func(string, any)) { put("tensor_data_layout", "jploski") },
+	LlamaCPP: func(c *Config) string {
+		return when(c.Layers[0].Alibi != nil || c.Layers[0].QKVBias || !c.Layers[0].Parallel, "llama.cpp does not load it: it knows the parallel Falcon with rotary embedding and without biases alone")
+	},
 })
 
 // alibiTimes returns how often the bias is added. Once is right, and what the published Falcon-RW models were trained

@@ -28,6 +28,13 @@ type Family struct {
 	PermuteQK bool
 	// FromGGUF adds to a config.json made from GGUF metadata what the standard keys do not say.
 	FromGGUF func(r *ggufReader, o *object)
+	// Among tells the family from others of the same GGUF architecture; the one without it is the rest.
+	Among func(r *ggufReader) bool
+	// Spell says in config.json layer by layer what a pattern says as long as no layer is missing.
+	Spell func(c *Config, o *object)
+	// LlamaCPP says in a sentence what llama.cpp computes otherwise from the GGUF file, or why it does not load it; "" where
+	// the two agree. It need not speak of windows: see windowed.
+	LlamaCPP func(c *Config) string
 	// ToGGUF adds metadata that the standard keys do not say. Keys have no architecture prefix.
 	ToGGUF func(c *Config, put func(key string, value any))
 }
@@ -71,7 +78,10 @@ func register(f *Family) *Family {
 	for _, t := range f.Types {
 		byType[t] = f
 	}
-	if byGGUFArch[f.gguf()] == nil {
+	if f.Among == nil {
+		if byGGUFArch[f.gguf()] != nil {
+			panic("model: nothing tells family " + f.Name + " from " + byGGUFArch[f.gguf()].Name + " in a GGUF file")
+		}
 		byGGUFArch[f.gguf()] = f
 	}
 	return f
@@ -104,7 +114,7 @@ func ParseConfig(file string, data []byte) (*Config, error) {
 			known = append(known, t)
 		}
 		sort.Strings(known)
-		return nil, tensor.Errorf(ErrUnsupported, file, `key "model_type"`, "is %q; known are %s", clip(t), strings.Join(known, ", "))
+		return nil, tensor.Errorf(ErrUnsupported, file, `key "model_type"`, "is %q%s; known are %s", clip(t), refusal(t), strings.Join(known, ", "))
 	}
 	return f.read(o)
 }

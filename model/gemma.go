@@ -1,5 +1,7 @@
 package model
 
+import "math"
+
 // The Gemma families: RMSNorm with scale 1+w, embeddings times sqrt(hidden), tanh GELU whatever older files say, tied
 // heads. Gemma 2 adds norms behind both blocks, soft caps and alternating windows; Gemma 3 normalises queries and keys
 // instead of capping, with two rotary bases.
@@ -34,18 +36,14 @@ var _ = register(&Family{
 	Read: func(c *Config, o *object) {
 		readGemma(c, o)
 		readGemmaScores(c, o)
-		sliding := o.slidingLayers(len(c.Layers))
-		window := o.num("sliding_window")
-		c.each(func(i int, l *Layer) {
-			if sliding != nil && sliding[i] || sliding == nil && i%2 == 0 {
-				l.Window = window
-			}
-		})
+		o.window(c, 2)
 	},
 	Draw:     drawGemma2,
 	HF:       gemma2HF,
 	GGUFDiff: gemmaGGUF,
-	FromGGUF: func(r *ggufReader, o *object) { gemmaFromGGUF(r, o, 46) },
+	FromGGUF: func(r *ggufReader, o *object) { gemmaFromGGUF(r, o, 46, 2) },
+	ToGGUF:   putSliding,
+	LlamaCPP: func(c *Config) string { return gemmaScore(c, 46) },
 })
 
 var _ = register(&Family{
@@ -60,18 +58,17 @@ var _ = register(&Family{
 	Read: func(c *Config, o *object) {
 		readGemma(c, o)
 		readGemmaScores(c, o)
-		sliding, pattern := o.slidingLayers(len(c.Layers)), max(o.num("sliding_window_pattern"), 1)
+		o.window(c, o.num("sliding_window_pattern"))
 		local := &Rope{Dim: c.Layers[0].HeadDim, Theta: o.real("rope_local_base_freq")}
 		if p := o.sub("rope_parameters"); p != nil {
 			if p = p.sub("sliding_attention"); p != nil && p.has("rope_theta") {
 				local.Theta = p.real("rope_theta")
 			}
 		}
-		window := o.num("sliding_window")
-		c.each(func(i int, l *Layer) {
+		c.each(func(_ int, l *Layer) {
 			l.QKNorm = "head"
-			if sliding != nil && sliding[i] || sliding == nil && (i+1)%pattern != 0 {
-				l.Window, l.Rope = window, local
+			if l.Window > 0 {
+				l.Rope = local
 			}
 		})
 	},
@@ -79,12 +76,13 @@ var _ = register(&Family{
 	HF:       gemma2HF,
 	GGUFDiff: gemmaGGUF,
 	FromGGUF: func(r *ggufReader, o *object) {
-		gemmaFromGGUF(r, o, 62)
+		gemmaFromGGUF(r, o, 62, 6)
 		if v, ok := r.real("rope.freq_base_swa"); ok {
 			o.set("rope_local_base_freq", v)
 		}
 	},
 	ToGGUF: func(c *Config, put func(string, any)) {
+		putSliding(c, put)
 		for i := range c.Layers {
 			if l := &c.Layers[i]; l.Window > 0 {
 				put("rope.freq_base_swa", l.Rope.Theta)
@@ -92,12 +90,13 @@ var _ = register(&Family{
 			}
 		}
 	},
+	LlamaCPP: func(c *Config) string { return gemmaScore(c, 62) },
 })
 
 // gemmaFromGGUF reads windows and caps. GGUF does not hold the scale of the scores: it follows from the head dimension, or
 // in the 27B models, known by their number of layers, from hidden size and heads.
-func gemmaFromGGUF(r *ggufReader, o *object, layersOf27B int) {
-	windowFromGGUF(r, o)
+func gemmaFromGGUF(r *ggufReader, o *object, layersOf27B, every int) {
+	slidingFromGGUF(r, o, every)
 	head, _ := r.num("attention.key_length")
 	o.set("query_pre_attn_scalar", head)
 	if n, _ := r.num("block_count"); n == layersOf27B {
@@ -111,6 +110,15 @@ func gemmaFromGGUF(r *ggufReader, o *object, layersOf27B int) {
 			o.set(key, v)
 		}
 	}
+}
+
+// gemmaScore compares the scale of the scores with the one that llama.cpp derives.
+func gemmaScore(c *Config, layersOf27B int) string {
+	l, by := &c.Layers[0], c.Layers[0].HeadDim
+	if len(c.Layers) == layersOf27B {
+		by = c.Hidden / l.Heads
+	}
+	return when(math.Abs(l.scale()*sqrt(float64(by))-1) > 1e-6, "llama.cpp scales scores by 1/sqrt(%d), whatever query_pre_attn_scalar says", by)
 }
 
 func readGemma(c *Config, o *object) {

@@ -106,7 +106,7 @@ func ggufConfig(path string, file *gguf.File) (*Config, error) {
 	r := &ggufReader{path: path, file: file, meta: meta, arch: arch}
 	f := r.family()
 	if f == nil {
-		return nil, tensor.Errorf(ErrUnsupported, path, `key "general.architecture"`, "is %q; known are %s", clip(arch), strings.Join(ggufArchitectures(), ", "))
+		return nil, tensor.Errorf(ErrUnsupported, path, `key "general.architecture"`, "is %q%s; known are %s", clip(arch), refusal(arch), strings.Join(ggufArchitectures(), ", "))
 	}
 	o := r.config(f)
 	if r.err != nil {

@@ -113,15 +113,28 @@ func (r *ggufReader) values(name string) []float64 {
 	return out
 }
 
-// family finds the family of an architecture; several share "llama".
+// family finds the family of an architecture, which several may share.
 func (r *ggufReader) family() *Family {
-	if n, _ := r.num("expert_count"); r.arch == "llama" && n > 0 {
-		return mixtral
-	}
-	if n, _ := r.num("attention.sliding_window"); r.arch == "llama" && n > 0 {
-		return mistral
+	for _, name := range Families() {
+		if f := families[name]; f.gguf() == r.arch && f.Among != nil && f.Among(r) {
+			return f
+		}
 	}
 	return byGGUFArch[r.arch]
+}
+
+// or returns a number, or what stands for it where there is none.
+func (r *ggufReader) or(name string, missing float64) float64 {
+	if v, ok := r.real(name); ok {
+		return v
+	}
+	return missing
+}
+
+// above reports whether a key holds a number above 0.
+func (r *ggufReader) above(name string) bool {
+	n, _ := r.num(name)
+	return n > 0
 }
 
 // config writes the config.json that the metadata stands for.

@@ -31,16 +31,7 @@ var gpt2 = register(&Family{
 			}
 		})
 	},
-	Draw: func(b *Builder) {
-		x := b.Add(b.Embed(), b.Position())
-		for i := range b.Config.Layers {
-			b.Layer(i, x)
-			x = b.Add(x, b.SelfAttention(b.Norm("attn.norm", x)))
-			x = b.Add(x, b.MLP(b.Norm("mlp.norm", x)))
-		}
-		b.End(x)
-		b.Head(b.Norm("norm", x))
-	},
+	Draw: drawGPT2,
 	HF: []Stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
@@ -58,4 +49,19 @@ var gpt2 = register(&Family{
 	},
 	Prefix: "transformer.",
 	Ignore: []string{".attn.bias", ".attn.masked_bias"},
+	LlamaCPP: func(c *Config) string {
+		return when(c.Layers[0].AttnScale != 0, "llama.cpp scales scores by 1/sqrt(%d) in every layer", c.Layers[0].HeadDim)
+	},
 })
+
+// drawGPT2 draws Llama with learned positions.
+func drawGPT2(b *Builder) {
+	x := b.Add(b.Embed(), b.Position())
+	for i := range b.Config.Layers {
+		b.Layer(i, x)
+		x = b.Add(x, b.SelfAttention(b.Norm("attn.norm", x)))
+		x = b.Add(x, b.MLP(b.Norm("mlp.norm", x)))
+	}
+	b.End(x)
+	b.Head(b.Norm("norm", x))
+}

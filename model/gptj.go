@@ -44,4 +44,5 @@ var _ = register(&Family{
 			o.set("rotary_dim", n)
 		}
 	},
+	LlamaCPP: func(*Config) string { return notThere },
 })

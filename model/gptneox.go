@@ -58,4 +58,7 @@ var _ = register(&Family{
 	},
 	ToGGUF: func(c *Config, put func(string, any)) { put("use_parallel_residual", c.Layers[0].Parallel) },
 	Ignore: []string{".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"},
+	LlamaCPP: func(c *Config) string {
+		return when(!c.Layers[0].QKVBias, "llama.cpp does not load it: it wants biases on q, k and v")
+	},
 })

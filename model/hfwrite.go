@@ -68,6 +68,9 @@ func (c *Config) configJSON() (*object, error) {
 	}
 	// What follows a pattern must be spelled out once layers are gone.
 	spell := []func(o *object){c.layerTypes, c.rotaryLayers, c.denseLayers}
+	if c.Family.Spell != nil {
+		spell = append(spell, func(o *object) { c.Family.Spell(c, o) })
+	}
 	for set := 1; set < 1<<len(spell); set++ {
 		p := o.clone()
 		for i, f := range spell {

@@ -24,6 +24,10 @@ var llama = register(&Family{
 		o.set("attention_bias", r.has("blk.0.attn_q.bias"))
 		o.set("mlp_bias", r.has("blk.0.ffn_up.bias"))
 	},
+	LlamaCPP: func(c *Config) string {
+		r := c.rope()
+		return when(r.Scaling.Kind == "dynamic", "llama.cpp does not stretch the rotary embedding of texts longer than %d tokens", c.Context)
+	},
 })
 
 func drawLlama(b *Builder) {

@@ -17,6 +17,7 @@ var mistral = register(&Family{
 	HF:        llamaHF,
 	PermuteQK: true,
 	FromGGUF:  windowFromGGUF,
+	Among:     func(r *ggufReader) bool { return r.above("attention.sliding_window") && !r.above("expert_count") },
 })
 
 // windowFromGGUF reads the sliding window; without one there is none, whatever the class assumes.
@@ -25,4 +26,44 @@ func windowFromGGUF(r *ggufReader, o *object) {
 	if w, ok := r.num("attention.sliding_window"); ok && w > 0 {
 		o.set("sliding_window", w)
 	}
+}
+
+// slidingFromGGUF reads which layers slide: a flag each, or else every-th layer that does not.
+func slidingFromGGUF(r *ggufReader, o *object, every int) {
+	windowFromGGUF(r, o)
+	n, _ := r.num("block_count")
+	n = max(min(n, int(maxLayers())), 0)
+	types := make([]string, n)
+	k, _ := r.key("attention.sliding_window_pattern")
+	v, _ := r.meta.Get(k)
+	flags, each := v.([]bool)
+	if !each && r.above("attention.sliding_window_pattern") {
+		every, _ = r.num("attention.sliding_window_pattern")
+	}
+	for i := range types {
+		types[i] = "full_attention"
+		if slides := every > 0 && (i+1)%every != 0; r.above("attention.sliding_window") && (each && i < len(flags) && flags[i] || !each && slides) {
+			types[i] = "sliding_attention"
+		}
+	}
+	o.set("layer_types", types)
+}
+
+// putSliding writes which layers slide.
+func putSliding(c *Config, put func(string, any)) {
+	flags := make([]bool, len(c.Layers))
+	for i := range flags {
+		flags[i] = c.Layers[i].Window > 0
+	}
+	put("attention.sliding_window_pattern", flags)
+}
+
+// window sets the sliding window: of the layers that layer_types names, or else of all but every every-th.
+func (o *object) window(c *Config, every int) {
+	window, sliding := o.num("sliding_window"), o.slidingLayers(len(c.Layers))
+	c.each(func(i int, l *Layer) {
+		if sliding != nil && sliding[i] || sliding == nil && every > 0 && (i+1)%every != 0 {
+			l.Window = window
+		}
+	})
 }

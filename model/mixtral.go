@@ -26,4 +26,5 @@ var mixtral = register(&Family{
 	}),
 	PermuteQK: true,
 	FromGGUF:  windowFromGGUF,
+	Among:     func(r *ggufReader) bool { return r.above("expert_count") },
 })

@@ -103,7 +103,7 @@ func testFolds(t *testing.T, m *model.Model) {
 			}
 			per := len(v) / len(scale)
 			plus := float32(0)
-			if f.PlusOne {
+			if f.PlusOne && w == f.Before[0] { // a shift is a shift
 				plus = 1
 			}
 			for i := range v {

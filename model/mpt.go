@@ -66,4 +66,7 @@ var _ = register(&Family{
 		}
 		put("attention.max_alibi_bias", bias)
 	},
+	LlamaCPP: func(c *Config) string {
+		return when(c.Layers[0].AttnScale != 0, "llama.cpp passes over softmax_scale")
+	},
 })

@@ -143,6 +143,9 @@ func slots(g *Graph, table []Stored) []slot {
 		}
 		done[name] = true
 		s := slot{Stored: *e, name: name, expert: -1}
+		if kind == ".bias" { // shifts are stored as they are
+			s.PlusOne, s.NegExp = false, false
+		}
 		if len(e.Parts) == 0 {
 			s.weights = []*Weight{w}
 		}

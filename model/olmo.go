@@ -25,7 +25,7 @@ var _ = register(&Family{
 	},
 })
 
-var _ = register(&Family{
+var olmo2 = register(&Family{
 	Name:  "olmo2",
 	Types: []string{"olmo2"},
 	Class: "Olmo2ForCausalLM",
@@ -36,18 +36,23 @@ var _ = register(&Family{
 		bias, rope := o.flag("attention_bias"), o.rope(c, c.Layers[0].HeadDim)
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.QKNorm, l.QKVBias, l.OBias = true, rope, "full", bias, bias })
 	},
-	Draw: func(b *Builder) {
-		x := b.Embed()
-		for i := range b.Config.Layers {
-			b.Layer(i, x)
-			x = b.Add(x, b.Norm("attn.post_norm", b.SelfAttention(x)))
-			x = b.Add(x, b.Norm("mlp.post_norm", b.MLP(x)))
-		}
-		b.End(x)
-		b.Head(b.Norm("norm", x))
-	},
-	HF: override(llamaHF, []Stored{
-		{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_attention_layernorm"},
-		{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_feedforward_layernorm"},
-	}),
+	Draw: drawOLMo2,
+	HF:   olmo2HF,
+})
+
+// drawOLMo2 draws blocks with norms behind them.
+func drawOLMo2(b *Builder) {
+	x := b.Embed()
+	for i := range b.Config.Layers {
+		b.Layer(i, x)
+		x = b.Add(x, b.Norm("attn.post_norm", b.SelfAttention(x)))
+		x = b.Add(x, b.Norm("mlp.post_norm", b.MLP(x)))
+	}
+	b.End(x)
+	b.Head(b.Norm("norm", x))
+}
+
+var olmo2HF = override(llamaHF, []Stored{
+	{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_attention_layernorm"},
+	{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_feedforward_layernorm"},
 })

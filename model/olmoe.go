@@ -24,4 +24,7 @@ var _ = register(&Family{
 	},
 	Draw: drawLlama,
 	HF:   qwenMoeHF,
+	LlamaCPP: func(c *Config) string {
+		return when(c.normalized(), "llama.cpp does not normalise the weights of experts in this architecture, whatever norm_topk_prob says")
+	},
 })

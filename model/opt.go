@@ -67,4 +67,5 @@ var _ = register(&Family{
 	},
 	GGUFDiff: []Stored{{Site: "embed_in", Name: "embd_in"}, {Site: "embed_out", Name: "embd_out"}},
 	Prefix:   "model.",
+	LlamaCPP: func(*Config) string { return notThere },
 })

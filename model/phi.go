@@ -34,6 +34,9 @@ var _ = register(&Family{
 		r.partialRotary(o, "partial_rotary_factor")
 		o.set("qk_layernorm", r.has("blk.0.attn_q_norm.weight"))
 	},
+	LlamaCPP: func(c *Config) string {
+		return when(c.Layers[0].QKNorm != "", "llama.cpp does not load it: it knows no norms of queries and keys in this architecture")
+	},
 })
 
 // drawParallel draws x + attention(norm x) + mlp(norm x).
@@ -62,6 +65,9 @@ func (r *ggufReader) partialRotary(o *object, key string) {
 	dim, ok := r.num("rope.dimension_count")
 	hidden, _ := r.num("embedding_length")
 	heads, _ := r.num("attention.head_count")
+	if head, own := r.num("attention.key_length"); own {
+		hidden = head * heads
+	}
 	if ok && hidden > 0 && heads > 0 {
 		o.set(key, float64(dim)*float64(heads)/float64(hidden))
 	}

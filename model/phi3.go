@@ -33,4 +33,8 @@ var _ = register(&Family{
 		}
 		put("rope.scaling.original_context_length", max(c.rope().Scaling.Original, c.hf.num("original_max_position_embeddings")))
 	},
+	LlamaCPP: func(c *Config) string {
+		s := &c.rope().Scaling
+		return when(s.Kind == "longrope", "llama.cpp takes the long factors as soon as its context size is above %d, not only for texts that long: choose -c by the text", s.Original)
+	},
 })

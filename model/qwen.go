@@ -71,6 +71,9 @@ var _ = register(&Family{
 			o.set("shared_expert_intermediate_size", t.Rows())
 		}
 	},
+	LlamaCPP: func(c *Config) string {
+		return first(c.mixedLayers(), when(c.normalized(), "llama.cpp does not normalise the weights of experts in this architecture, whatever norm_topk_prob says"))
+	},
 })
 
 var _ = register(&Family{
@@ -92,6 +95,9 @@ var _ = register(&Family{
 		windowFromGGUF(r, o)
 		denseFromGGUF(r, o)
 		o.set("norm_topk_prob", true) // what llama.cpp does for the architecture
+	},
+	LlamaCPP: func(c *Config) string {
+		return first(c.mixedLayers(), when(!c.normalized(), "llama.cpp normalises the weights of experts in this architecture, whatever norm_topk_prob says"))
 	},
 })
 

@@ -70,6 +70,7 @@ var _ = register(&Family{
 		{Site: "layers.#.mlp.mix_r", Name: "blk.#.channel_mix_receptance", Raw: true},
 		{Site: "layers.#.mlp.r", Name: "blk.#.ffn_r"},
 	},
+	LlamaCPP: func(*Config) string { return notThere },
 })
 
 func (b *Builder) timeMix(h *Node) *Node {

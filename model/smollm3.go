@@ -31,6 +31,14 @@ var _ = register(&Family{
 	Draw:      drawLlama,
 	HF:        llamaHF,
 	PermuteQK: true,
+	LlamaCPP: func(c *Config) string {
+		for i := range c.Layers {
+			if (c.Layers[i].Rope == nil) != ((i+1)%4 == 0) {
+				return "llama.cpp rotates all but every fourth layer, whatever no_rope_layers says"
+			}
+		}
+		return ""
+	},
 })
 
 // slidingLayers reads layer_types: which layers slide. It is nil where the file does not say.

@@ -155,6 +155,9 @@ func write(ctx context.Context, t store.Target, m *model.Model, mix string, how 
 			return 0, err
 		}
 		defer f.Abort()
+		for _, note := range m.LlamaCPP() {
+			slog.Warn(t.Path + ": " + note)
+		}
 		name := strings.TrimSuffix(filepath.Base(t.Path), filepath.Ext(t.Path))
 		if err := m.SaveGGUF(ctx, f, model.GGUFOptions{Name: name, Mix: mix}); err != nil {
 			return 0, err
