@@ -2,7 +2,7 @@ package model
 
 // Mixtral is Mistral whose feed-forward blocks are mixtures of experts (Jiang et al. 2024): softmax over all experts, the
 // best two, weights renormalised.
-var mixtral = register(&Family{
+var _ = register(&Family{
 	Name:  "mixtral",
 	Types: []string{"mixtral"},
 	Class: "MixtralForCausalLM",
