@@ -176,3 +176,37 @@ func writeArchive(t *testing.T, path string, ts []*tensor.Tensor) {
 		t.Fatal(err)
 	}
 }
+
+// TestFileBytes counts the files that are read, not those that lie beside them.
+func TestFileBytes(t *testing.T) {
+	m := models.Model(t, "llama", 1)
+	path := t.TempDir()
+	if err := m.SaveHF(context.Background(), dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	size := func(name string) int64 {
+		st, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	if err := os.WriteFile(filepath.Join(path, "pytorch_model.bin"), make([]byte, 1000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	back, err := model.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	if got, want := back.FileBytes(), size(filepath.Join(path, "model.safetensors")); got != want {
+		t.Errorf("%d bytes, want the %d of the file that is read", got, want)
+	}
+	file, g := saveGGUF(t, m)
+	if got, want := g.FileBytes(), size(file); got != want {
+		t.Errorf("%d bytes of GGUF, want %d", got, want)
+	}
+	if got := m.FileBytes(); got != m.Bytes() {
+		t.Errorf("%d bytes of a model in memory, want %d", got, m.Bytes())
+	}
+}

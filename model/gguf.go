@@ -39,7 +39,7 @@ func openGGUF(path string) (*Model, error) {
 		file.Close()
 		return nil, err
 	}
-	m.close = append(m.close, file)
+	m.close, m.files = append(m.close, file), file.Files()
 	return m, nil
 }
 

@@ -33,7 +33,7 @@ func openHF(dir string) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{Config: c, Graph: Draw(c), Path: dir, Warnings: c.hf.warnings, side: side}
-	m.close = append(m.close, files)
+	m.close, m.files = append(m.close, files), files.Files()
 	if err := m.bindHF(files); err != nil {
 		files.Close()
 		return nil, err
@@ -96,6 +96,7 @@ func (m *Model) headTensor(get lookup) error {
 // tensorFiles are the open files that hold a checkpoint's tensors, of whatever container.
 type tensorFiles interface {
 	Tensor(name string) (*tensor.Tensor, bool)
+	Files() []string
 	Close() error
 }
 

@@ -50,7 +50,7 @@ func openLlama2C(path string) (*Model, error) {
 		f.Close()
 		return nil, err
 	}
-	m.close = append(m.close, f)
+	m.close, m.files = append(m.close, f), f.Files()
 	return m, nil
 }
 

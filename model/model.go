@@ -21,6 +21,7 @@ type Model struct {
 	tensors map[*Weight]*tensor.Tensor
 	side    Side
 	close   []io.Closer
+	files   []string // that hold the tensors
 
 	activations bool // see RoundActivations
 	gptq        bool // see PackGPTQ
@@ -32,7 +33,7 @@ func (m *Model) Tensor(w *Weight) *tensor.Tensor { return m.tensors[w] }
 // With returns a model of the same graph whose tensors are those of m but for the given ones.
 func (m *Model) With(tensors map[*Weight]*tensor.Tensor) *Model {
 	n := *m
-	n.close = nil
+	n.close, n.files = nil, nil
 	n.tensors = make(map[*Weight]*tensor.Tensor, len(m.tensors))
 	for w, t := range m.tensors {
 		n.tensors[w] = t
@@ -48,6 +49,23 @@ func (m *Model) Bytes() int64 {
 	var n int64
 	for _, w := range m.Graph.Weights {
 		n += m.tensors[w].Bytes()
+	}
+	return n
+}
+
+// FileBytes returns the size of the files that hold the tensors, all parts of a split model counted; of a model made in memory,
+// the bytes of its weights. Files beside them that nothing reads do not count.
+func (m *Model) FileBytes() int64 {
+	var n int64
+	for _, name := range m.files {
+		st, err := os.Stat(name)
+		if err != nil {
+			return m.Bytes()
+		}
+		n += st.Size()
+	}
+	if n == 0 {
+		return m.Bytes()
 	}
 	return n
 }

@@ -37,7 +37,7 @@ func openNanoGPT(path string) (*Model, error) {
 		f.Close()
 		return nil, err
 	}
-	m.close = append(m.close, f)
+	m.close, m.files = append(m.close, f), f.Files()
 	return m, nil
 }
 

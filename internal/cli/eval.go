@@ -125,7 +125,7 @@ func row(ctx context.Context, e *env, s *measure.Suite, base *measure.Subject, r
 	if err != nil {
 		return nil, nil, err
 	}
-	bytes, path := bytesOf(m), m.Path
+	bytes, path := m.FileBytes(), m.Path
 	sub, err := measure.Load(ctx, m)
 	if err != nil {
 		return nil, nil, err

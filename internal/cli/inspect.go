@@ -104,7 +104,7 @@ func inspect(ctx context.Context, e *env, c *cli.Context) error {
 		v.Bytes = m.Bytes()
 		v.plan(m)
 	} else {
-		v.Bytes = bytesOf(m)
+		v.Bytes = m.FileBytes()
 	}
 	var stored []*tensor.Tensor
 	if stored, err = m.Stored(); err != nil {

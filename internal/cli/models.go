@@ -79,27 +79,6 @@ func loadModel(ctx context.Context, e *env, ref string) (*loaded, error) {
 	return l, nil
 }
 
-// bytesOf returns the size of the files that a MODEL's weights take.
-func bytesOf(m *model.Model) int64 {
-	st, err := os.Stat(m.Path)
-	if err == nil && !st.IsDir() {
-		return st.Size()
-	}
-	var n int64
-	for _, pattern := range []string{"*.safetensors", "*.bin", "*.pt", "*.pth"} {
-		found, _ := filepath.Glob(filepath.Join(m.Path, pattern)) // the patterns are good
-		for _, f := range found {
-			if st, err := os.Stat(f); err == nil {
-				n += st.Size()
-			}
-		}
-	}
-	if n == 0 {
-		n = m.Bytes()
-	}
-	return n
-}
-
 // outFlags name the output of a verb.
 func outFlags(what string) []cli.Flag {
 	return []cli.Flag{
