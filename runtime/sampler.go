@@ -175,12 +175,12 @@ func (s *Sampler) greedy(l []float32) (int32, error) {
 
 // Logprob returns the log probability of id under the logits, and the n likeliest tokens with theirs.
 func Logprob(logits []float32, id int32, n int) (float64, []TokenProb) {
-	best := logits[argmax(logits)]
+	best := float64(logits[argmax(logits)])
 	var sum float64
 	for _, v := range logits {
-		sum += math.Exp(float64(v - best))
+		sum += math.Exp(float64(v) - best)
 	}
-	norm := float64(best) + math.Log(sum)
+	norm := best + math.Log(sum)
 	var top []TokenProb
 	if n = min(n, len(logits)); n > 0 {
 		c := make([]candidate, len(logits))

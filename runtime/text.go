@@ -45,15 +45,18 @@ func (t *Text) add(s string) (string, bool) {
 		t.held = ""
 		return out, false
 	}
-	end := -1
+	// The stop string that is complete first ends the text; of several, the one that begins first. That does not depend on
+	// how the text comes in pieces.
+	begin, end := -1, -1
 	for _, stop := range t.stops {
-		if i := strings.Index(t.held, stop); i >= 0 && (end < 0 || i < end) {
-			end = i
+		i := strings.Index(t.held, stop)
+		if e := i + len(stop); i >= 0 && (end < 0 || e < end || e == end && i < begin) {
+			begin, end = i, e
 		}
 	}
 	if end >= 0 {
 		t.ended = true
-		return t.held[:end], true
+		return t.held[:begin], true
 	}
 	keep := 0 // the longest end of the text that begins a stop string
 	for _, stop := range t.stops {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/parelm/pare/model/chat"
 	"github.com/parelm/pare/runtime"
+	"github.com/parelm/pare/runtime/grammar"
 )
 
 func init() {
@@ -32,7 +33,7 @@ examples
   pare chat q4.gguf
   pare chat ./model --system "Answer in one sentence." --temp 0.7
   echo "What is a goroutine?" | pare chat q4.gguf`,
-		Flags: slices.Concat(samplingFlags(), []cli.Flag{
+		Flags: slices.Concat(samplingFlags(), constraintFlags(), memoryFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "system", Usage: "tell the model `TEXT` before the first turn"},
 			&cli.IntFlag{Name: "n", Aliases: []string{"max-tokens"}, Usage: "write at most `N` tokens in an answer", DefaultText: "what the context holds"},
 			&cli.StringFlag{Name: "template", Usage: "talk with this chat template: `FILE`, chatml or plain", DefaultText: "the checkpoint's"},
@@ -57,6 +58,7 @@ type talk struct {
 	stops   []string
 	eos     []int32
 	how     runtime.Sampling
+	g       *grammar.Grammar // what answers are held to; nil for nothing
 	max     int
 	system  string
 	turns   []chat.Message
@@ -76,15 +78,16 @@ func chatWith(ctx context.Context, e *env, c *cli.Context) error {
 	if e.json {
 		return usage("%s has no --json: use generate or serve", c.Command.HelpName)
 	}
-	m, err := loadModel(ctx, e, ref)
+	g, err := constraint(c)
+	if err != nil {
+		return err
+	}
+	m, err := loadForText(ctx, e, c, ref)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if m.tok, err = m.Tokenizer(); err != nil {
-		return err
-	}
-	t := &talk{e: e, m: m, how: how, max: c.Int("n"), system: c.String("system"), session: m.e.NewSession(), eos: chatEOS(m)}
+	t := &talk{e: e, m: m, how: how, g: g, max: c.Int("n"), system: c.String("system"), session: m.e.NewSession(), eos: chatEOS(m)}
 	var note string
 	if t.tmpl, t.stops, note, err = chatTemplate(m.tok, c.String("template")); err != nil {
 		return err
@@ -214,10 +217,11 @@ func (t *talk) answer(ctx context.Context) error {
 		fmt.Fprint(t.e.out, s)
 	}
 	written, start := 0, time.Now()
-	reason, err := t.session.GenerateWith(ctx, ids[known:], n, runtime.NewSampler(t.how, nil, ids), t.eos, func(id int32) error {
+	match, held := matcher(t.g, t.m.e, t.m.tok, t.eos)
+	reason, err := t.session.GenerateWith(ctx, ids[known:], n, runtime.NewSampler(t.how, held, ids), t.eos, func(id int32) error {
 		written++
 		s, stopped := text.Push(id)
-		if say(s); stopped {
+		if say(s); stopped || match != nil && match.Done() {
 			return runtime.ErrStop
 		}
 		return nil

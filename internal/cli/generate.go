@@ -27,6 +27,7 @@ examples
   pare generate q4.gguf -p "func main() {" -n 200 --temp 0.8 --top-p 0.95 --seed 7
   pare generate ./model -p "A person as JSON: " --json-schema '{"type": "object", "properties": {"name": {"type": "string"}}}'
   pare generate ./model -p "Once" --draft q4.gguf
+  pare generate q4.gguf -p - --context 32768 --cache q8_0 < long.txt
   cat prompt.txt | pare generate q4.gguf -p -`,
 		Flags: slices.Concat(samplingFlags(), constraintFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "p", Aliases: []string{"prompt"}, Usage: "the `TEXT` to continue; - reads standard input"},
@@ -34,9 +35,37 @@ examples
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "write on where the model ends the text"},
 			&cli.StringFlag{Name: "draft", Usage: "a smaller `MODEL` that drafts for this one"},
 			&cli.IntFlag{Name: "draft-tokens", Value: 4, Usage: "draft `K` tokens at a time"},
-		}),
+		}, memoryFlags()),
 		Action: action(generate),
 	})
+}
+
+// memoryFlags say what a text may take.
+func memoryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "context", Usage: "the longest text with its prompt, in `N` tokens", DefaultText: "the model's"},
+		&cli.StringFlag{Name: "cache", Value: "f32", Usage: "keep keys and values as `TYPE`: f32, f16, bf16 or q8_0"},
+	}
+}
+
+// loadForText loads a MODEL with its tokenizer to write texts, as memoryFlags say.
+func loadForText(ctx context.Context, e *env, c *cli.Context, ref string) (*loaded, error) {
+	if n := c.Int("context"); n < 0 {
+		return nil, usage("--context %d: want at least 1", n)
+	}
+	m, err := openModel(ctx, e, ref)
+	if err != nil {
+		return nil, err
+	}
+	l := &loaded{Model: m}
+	if l.e, err = runtime.Load(ctx, m, runtime.Options{Context: c.Int("context"), Cache: c.String("cache")}); err == nil {
+		l.tok, err = m.Tokenizer()
+	}
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // generated is what the verb prints.
@@ -76,15 +105,12 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := loadModel(ctx, e, ref)
+	m, err := loadForText(ctx, e, c, ref)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	tok, err := m.Tokenizer()
-	if err != nil {
-		return err
-	}
+	tok := m.tok
 	ids, err := tok.Encode(prompt, true)
 	if err != nil {
 		return err
@@ -167,17 +193,13 @@ func drafter(ctx context.Context, e *env, c *cli.Context, target *loaded) (*runt
 	if k := c.Int("draft-tokens"); k < 1 || k > 64 {
 		return nil, nil, usage("--draft-tokens %d: want 1 to 64", k)
 	}
-	d, err := loadModel(ctx, e, ref)
+	d, err := loadForText(ctx, e, c, ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := target.Tokenizer()
-	if err == nil && d.tok != nil && a.Fingerprint() != d.tok.Fingerprint() {
-		err = otherTokenizer(ref)
-	}
-	if err != nil {
+	if target.tok.Fingerprint() != d.tok.Fingerprint() {
 		d.Close()
-		return nil, nil, err
+		return nil, nil, otherTokenizer(ref)
 	}
 	return &runtime.Speculation{Draft: d.e.NewSession(), K: c.Int("draft-tokens")}, func() { d.Close() }, nil
 }

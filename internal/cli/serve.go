@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +18,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/parelm/pare/internal/report"
-	"github.com/parelm/pare/runtime"
 	"github.com/parelm/pare/runtime/serve"
 )
 
@@ -42,20 +42,18 @@ examples
   PARE_API_KEY=secret pare serve q4.gguf --addr 0.0.0.0:8080 --host-name box.local
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \
     -d '{"messages": [{"role": "user", "content": "Hello"}], "stream": true}'`,
-		Flags: []cli.Flag{
+		Flags: slices.Concat(memoryFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:8080", Usage: "listen at `HOST:PORT`; port 0 takes a free one"},
 			&cli.StringFlag{Name: "name", Usage: "call the model `NAME`", DefaultText: "that of the file"},
 			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "write `N` texts at once"},
 			&cli.IntFlag{Name: "queue", Value: 64, Usage: "let `N` texts wait; further ones hear 503"},
-			&cli.IntFlag{Name: "context", Usage: "the longest conversation, in `N` tokens", DefaultText: "the model's"},
-			&cli.StringFlag{Name: "cache", Value: "f32", Usage: "keep keys and values as `TYPE`: f32, f16, bf16 or q8_0"},
 			&cli.StringFlag{Name: "draft", Usage: "a smaller `MODEL` that drafts for this one"},
 			&cli.IntFlag{Name: "draft-tokens", Value: 4, Usage: "draft at most `K` tokens at a time"},
 			&cli.StringFlag{Name: "template", Usage: "talk with this chat template: `FILE`, chatml or plain", DefaultText: "the checkpoint's"},
 			&cli.StringFlag{Name: "api-key-file", Usage: "clients must send the key in `FILE` as bearer token"},
 			&cli.StringSliceFlag{Name: "host-name", Usage: "the server is reached as `NAME`, besides localhost and addresses"},
 			&cli.StringSliceFlag{Name: "origin", Usage: "web pages of `ORIGIN` may use the server"},
-		},
+		}),
 		Action: action(serveModel),
 	})
 }
@@ -174,23 +172,11 @@ func loadServed(ctx context.Context, e *env, c *cli.Context, ref string) (m *ser
 			m.Close()
 		}
 	}()
-	load := func(ref string) (*loaded, error) {
-		f, err := openModel(ctx, e, ref)
-		if err != nil {
-			return nil, err
-		}
-		m.files = append(m.files, f)
-		l := &loaded{Model: f}
-		if l.e, err = runtime.Load(ctx, f, runtime.Options{Context: c.Int("context"), Cache: c.String("cache")}); err != nil {
-			return nil, err
-		}
-		l.tok, err = f.Tokenizer()
-		return l, err
-	}
-	l, err := load(ref)
+	l, err := loadForText(ctx, e, c, ref)
 	if err != nil {
 		return m, err
 	}
+	m.files = append(m.files, l)
 	t, stops, note, err := chatTemplate(l.tok, c.String("template"))
 	if err != nil {
 		return m, err
@@ -205,12 +191,14 @@ func loadServed(ctx context.Context, e *env, c *cli.Context, ref string) (m *ser
 	if c.String("draft") == "" {
 		return m, nil
 	}
-	d, err := load(c.String("draft"))
-	if err == nil && d.tok.Fingerprint() != l.tok.Fingerprint() {
-		err = otherTokenizer(c.String("draft"))
+	d, err := loadForText(ctx, e, c, c.String("draft"))
+	if err != nil {
+		return m, err
 	}
-	if err == nil {
-		m.Draft = d.e
+	m.files = append(m.files, d)
+	if d.tok.Fingerprint() != l.tok.Fingerprint() {
+		return m, otherTokenizer(c.String("draft"))
 	}
-	return m, err
+	m.Draft = d.e
+	return m, nil
 }
