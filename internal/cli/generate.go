@@ -80,6 +80,20 @@ type generated struct {
 	Accepted        int     `json:"accepted,omitempty"`
 }
 
+// promptOf returns the text to continue.
+func promptOf(c *cli.Context) (string, error) {
+	switch prompt := c.String("p"); {
+	case prompt == "":
+		return "", usage("%s wants -p TEXT", c.Command.HelpName)
+	case c.Int("n") < 1:
+		return "", usage("-n %d: want at least 1", c.Int("n"))
+	case prompt == "-":
+		return readText(os.Stdin)
+	default:
+		return prompt, nil
+	}
+}
+
 func generate(ctx context.Context, e *env, c *cli.Context) error {
 	ref, err := one(c, "one MODEL")
 	if err != nil {
@@ -89,17 +103,9 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	prompt := c.String("p")
-	if prompt == "" {
-		return usage("%s wants -p TEXT", c.Command.HelpName)
-	}
-	if prompt == "-" {
-		if prompt, err = readText(os.Stdin); err != nil {
-			return err
-		}
-	}
-	if c.Int("n") < 1 {
-		return usage("-n %d: want at least 1", c.Int("n"))
+	prompt, err := promptOf(c)
+	if err != nil {
+		return err
 	}
 	g, err := constraint(c)
 	if err != nil {

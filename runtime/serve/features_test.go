@@ -349,8 +349,7 @@ func TestPanicInStream(t *testing.T) {
 	}
 }
 
-// TestPrompts: several prompts get what each gets alone, in order; echo with log probabilities tells those of the prompt,
-// whole and streamed, and they are the ones that the engine computes.
+// TestPrompts: several prompts get what each gets alone, in order.
 func TestPrompts(t *testing.T) {
 	h := open(t, nil)
 	all, _, err := h.textOf(prompts[0], 12, styles[0]+fmt.Sprintf(`, "n": 2, "prompt": [%q, %q]`, prompts[0], prompts[1])) // the last prompt counts
@@ -365,7 +364,12 @@ func TestPrompts(t *testing.T) {
 	if want := one + one + two + two; err != nil || all != want {
 		t.Errorf("%q %v, want %q", all, err, want)
 	}
+}
 
+// TestEcho: echo with log probabilities tells those of the prompt, whole and streamed, and they are the ones that the engine
+// computes.
+func TestEcho(t *testing.T) {
+	h := open(t, nil)
 	ids, err := h.serving().Tokenizer.Encode(prompts[3], true)
 	if err != nil {
 		t.Fatal(err)

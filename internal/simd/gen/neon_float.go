@@ -43,7 +43,12 @@ func armFloat(f *file) {
 	})
 	k.done()
 
-	k = newArm(f, "normalizeVector", "", "dst *float32, x *float32, w *float32, b *float32, n int, mean float32, inv float32", "")
+	armNormalize(f)
+	armRope(f)
+}
+
+func armNormalize(f *file) {
+	k := newArm(f, "normalizeVector", "", "dst *float32, x *float32, w *float32, b *float32, n int, mean float32, inv float32", "")
 	k.inAll("dst", "x", "w", "b", "n")
 	k.splat("mean", 30)
 	k.splat("inv", 31)
@@ -69,7 +74,6 @@ func armFloat(f *file) {
 		k.put(u, "R0", off, one)
 	})
 	k.done()
-	armRope(f)
 }
 
 // armJoin adds (or compares) registers 0 to 3 and then the lanes.

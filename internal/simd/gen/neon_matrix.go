@@ -205,7 +205,7 @@ func armHalf(f *file) {
 	k.done()
 }
 
-// halves widens 16 halves at base to registers 2 to 5, using 0 and 1. The numbers of registers are less by the caller's from.
+// halves widens 16 halves at base to registers 2 to 5, using 0 and 1.
 func (k *arm) halves(base string) {
 	k.ldq(base, 0, 0)
 	k.ldq(base, 16, 1)
@@ -227,18 +227,7 @@ func armVecHalf(f *file, name string, tiles int, brain bool) {
 	for j := 1; j < tiles; j++ {
 		k.op("ADD R2, %s, %s", base[j-1], base[j])
 	}
-	zero, ready := k.label("zero"), k.label("ready")
-	k.in("init", "R8")
-	k.op("CBZ R8, %s", zero)
-	for i := range 4 * tiles {
-		k.ldq("R0", 16*i, 16+i)
-	}
-	k.op("B %s", ready)
-	k.at(zero)
-	for i := range 4 * tiles {
-		k.zero(16 + i)
-	}
-	k.at(ready)
+	k.startVec(4 * tiles)
 	if brain {
 		k.vecBrain(base[:tiles])
 	} else {
@@ -258,6 +247,22 @@ func armVecHalf(f *file, name string, tiles int, brain bool) {
 		k.stq(16+i, "R0", 16*i)
 	}
 	k.done()
+}
+
+// startVec loads n sums from R0 to the registers from 16 on, or zeroes them where init is 0.
+func (k *arm) startVec(n int) {
+	zero, ready := k.label("zero"), k.label("ready")
+	k.in("init", "R8")
+	k.op("CBZ R8, %s", zero)
+	for i := range n {
+		k.ldq("R0", 16*i, 16+i)
+	}
+	k.op("B %s", ready)
+	k.at(zero)
+	for i := range n {
+		k.zero(16 + i)
+	}
+	k.at(ready)
 }
 
 // vecBrain: two columns lie together, in the lower and the upper half of a word.
@@ -289,19 +294,24 @@ func (k *arm) vecBrain(base []string) {
 	k.at(end)
 }
 
+// armSixteen writes a loop over 16 values at a time, from R1 to R0; begin may load constants.
+func armSixteen(f *file, name, doc, params string, from, to int, begin, body func(k *arm)) {
+	k := newArm(f, name, doc, params, "")
+	k.inAll("dst", "src", "n")
+	if begin != nil {
+		begin(k)
+	}
+	k.repeat("R2", 16, func() {
+		body(k)
+		k.add(from, "R1")
+		k.add(to, "R0")
+	})
+	k.done()
+}
+
 func armConvert(f *file) {
-	sixteen := func(name, doc, params string, from, to int, begin func(k *arm), body func(k *arm)) {
-		k := newArm(f, name, doc, params, "")
-		k.inAll("dst", "src", "n")
-		if begin != nil {
-			begin(k)
-		}
-		k.repeat("R2", 16, func() {
-			body(k)
-			k.add(from, "R1")
-			k.add(to, "R0")
-		})
-		k.done()
+	sixteen := func(name, doc, params string, from, to int, begin, body func(k *arm)) {
+		armSixteen(f, name, doc, params, from, to, begin, body)
 	}
 	load := func(k *arm, n int) {
 		for i := range n {

@@ -161,18 +161,7 @@ func armMatVec(f *file, level string, dot bool, c codes, kd kind) {
 	k.in("blocks", "R7")
 	k.op("ADD R5, R6, R6")
 	k.codeConstants(c)
-	zero, ready := k.label("zero"), k.label("ready")
-	k.in("init", "R8")
-	k.op("CBZ R8, %s", zero)
-	for h := range 4 {
-		k.ldq("R0", 16*h, 16+h)
-	}
-	k.op("B %s", ready)
-	k.at(zero)
-	for h := range 4 {
-		k.zero(16 + h)
-	}
-	k.at(ready)
+	k.startVec(4)
 	isum := func(p, h int) int { return []int{20, 8}[p] + h }
 	k.repeat("R7", 1, func() {
 		for l := 0; l < c.bytes; l += 64 {
