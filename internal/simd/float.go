@@ -140,6 +140,18 @@ func Softmax(dst, x []float32) {
 	Scale(dst, dst, float32(1/s))
 }
 
+// SoftmaxGrad turns scores into probabilities and the gradients of probabilities into those of scores, in rows of n values
+// that lie ld apart: p = e^(p-lse[row]), dp = p*(dp-delta[row]), where lse is the log of the row's sum of exponentials and
+// delta the sum of p*dp over the whole row. Scores above lse, which no such row has, give anything.
+func SoftmaxGrad(p, dp []float32, ld, rows, n int, lse, delta []float32) {
+	same(rows, len(lse), len(delta))
+	checkMatrix("p", len(p), ld, rows, n, false)
+	checkMatrix("dp", len(dp), ld, rows, n, false)
+	if rows > 0 && n > 0 {
+		softmaxGrad(p, dp, ld, rows, n, lse, delta)
+	}
+}
+
 // LogSumExp returns log of the sum of e^x, -Inf for a row without a value above that.
 func LogSumExp(x []float32) float32 {
 	m := Max(x)

@@ -121,6 +121,20 @@ func expSum(dst, x []float32, max float32) float32 {
 	return expSumStoreVector(&dst[0], &x[0], len(x), max)
 }
 
+func softmaxGrad(p, dp []float32, ld, rows, n int, lse, delta []float32) {
+	if impl != generic {
+		softmaxGradVector(&p[0], &dp[0], ld, rows, n, &lse[0], &delta[0])
+		return
+	}
+	for i := range rows {
+		g := dp[i*ld : i*ld+n]
+		for j, x := range p[i*ld : i*ld+n] {
+			e := float32(math.Exp(float64(x - lse[i])))
+			p[i*ld+j], g[j] = e, e*(g[j]-delta[i])
+		}
+	}
+}
+
 func normalizeRMS(dst, x, w []float32, inv float32) {
 	if impl != generic {
 		normalizeRMSVector(&dst[0], &x[0], &w[0], len(dst), inv)

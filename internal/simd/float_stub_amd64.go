@@ -94,6 +94,11 @@ func expSumStoreAVX2(dst *float32, x *float32, n int, max float32) float32
 //go:noescape
 func expSumAVX2(x *float32, n int, max float32) float32
 
+// softmaxGradAVX2 sets p = e^(p-lse[row]) and dp = p*(dp-delta[row]) in rows of n values, ld apart.
+//
+//go:noescape
+func softmaxGradAVX2(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32)
+
 // ropeHalfAVX2 rotates the pairs (x[i], y[i]) by the angles whose cosine and sine are given.
 //
 //go:noescape
@@ -193,6 +198,11 @@ func expSumStoreAVX512(dst *float32, x *float32, n int, max float32) float32
 //
 //go:noescape
 func expSumAVX512(x *float32, n int, max float32) float32
+
+// softmaxGradAVX512 sets p = e^(p-lse[row]) and dp = p*(dp-delta[row]) in rows of n values, ld apart.
+//
+//go:noescape
+func softmaxGradAVX512(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32)
 
 // ropeHalfAVX512 rotates the pairs (x[i], y[i]) by the angles whose cosine and sine are given.
 //

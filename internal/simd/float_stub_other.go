@@ -42,6 +42,10 @@ func expSumStoreAVX2(dst *float32, x *float32, n int, max float32) float32 { pan
 
 func expSumAVX2(x *float32, n int, max float32) float32 { panic(noKernels) }
 
+func softmaxGradAVX2(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32) {
+	panic(noKernels)
+}
+
 func ropeHalfAVX2(x *float32, y *float32, cos *float32, sin *float32, n int) { panic(noKernels) }
 
 func ropePairsAVX2(x *float32, cos *float32, sin *float32, n int) { panic(noKernels) }
@@ -83,6 +87,10 @@ func tanhAVX512(dst *float32, x *float32, n int) { panic(noKernels) }
 func expSumStoreAVX512(dst *float32, x *float32, n int, max float32) float32 { panic(noKernels) }
 
 func expSumAVX512(x *float32, n int, max float32) float32 { panic(noKernels) }
+
+func softmaxGradAVX512(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32) {
+	panic(noKernels)
+}
 
 func ropeHalfAVX512(x *float32, y *float32, cos *float32, sin *float32, n int) { panic(noKernels) }
 

@@ -142,6 +142,14 @@ func expSumVector(x *float32, n int, max float32) float32 {
 	return expSumAVX2(x, n, max)
 }
 
+func softmaxGradVector(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32) {
+	if impl == avx512 {
+		softmaxGradAVX512(p, dp, ld, rows, n, lse, delta)
+		return
+	}
+	softmaxGradAVX2(p, dp, ld, rows, n, lse, delta)
+}
+
 func ropeHalfVector(x *float32, y *float32, cos *float32, sin *float32, n int) {
 	if impl == avx512 {
 		ropeHalfAVX512(x, y, cos, sin, n)

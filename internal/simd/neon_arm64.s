@@ -506,6 +506,55 @@ DATA expSumVectorTable<>+180(SB)/4, $0x3f800000
 DATA expSumVectorTable<>+184(SB)/4, $0x3f800000
 DATA expSumVectorTable<>+188(SB)/4, $0x3f800000
 GLOBL expSumVectorTable<>(SB), RODATA|NOPTR, $192
+DATA softmaxGradVectorTable<>+0(SB)/4, $0xc2d20000
+DATA softmaxGradVectorTable<>+4(SB)/4, $0xc2d20000
+DATA softmaxGradVectorTable<>+8(SB)/4, $0xc2d20000
+DATA softmaxGradVectorTable<>+12(SB)/4, $0xc2d20000
+DATA softmaxGradVectorTable<>+16(SB)/4, $0x42b20000
+DATA softmaxGradVectorTable<>+20(SB)/4, $0x42b20000
+DATA softmaxGradVectorTable<>+24(SB)/4, $0x42b20000
+DATA softmaxGradVectorTable<>+28(SB)/4, $0x42b20000
+DATA softmaxGradVectorTable<>+32(SB)/4, $0x4b400000
+DATA softmaxGradVectorTable<>+36(SB)/4, $0x4b400000
+DATA softmaxGradVectorTable<>+40(SB)/4, $0x4b400000
+DATA softmaxGradVectorTable<>+44(SB)/4, $0x4b400000
+DATA softmaxGradVectorTable<>+48(SB)/4, $0x3fb8aa3b
+DATA softmaxGradVectorTable<>+52(SB)/4, $0x3fb8aa3b
+DATA softmaxGradVectorTable<>+56(SB)/4, $0x3fb8aa3b
+DATA softmaxGradVectorTable<>+60(SB)/4, $0x3fb8aa3b
+DATA softmaxGradVectorTable<>+64(SB)/4, $0x3f318000
+DATA softmaxGradVectorTable<>+68(SB)/4, $0x3f318000
+DATA softmaxGradVectorTable<>+72(SB)/4, $0x3f318000
+DATA softmaxGradVectorTable<>+76(SB)/4, $0x3f318000
+DATA softmaxGradVectorTable<>+80(SB)/4, $0xb95e8083
+DATA softmaxGradVectorTable<>+84(SB)/4, $0xb95e8083
+DATA softmaxGradVectorTable<>+88(SB)/4, $0xb95e8083
+DATA softmaxGradVectorTable<>+92(SB)/4, $0xb95e8083
+DATA softmaxGradVectorTable<>+96(SB)/4, $0x3ab525cc
+DATA softmaxGradVectorTable<>+100(SB)/4, $0x3ab525cc
+DATA softmaxGradVectorTable<>+104(SB)/4, $0x3ab525cc
+DATA softmaxGradVectorTable<>+108(SB)/4, $0x3ab525cc
+DATA softmaxGradVectorTable<>+112(SB)/4, $0x3c091f2e
+DATA softmaxGradVectorTable<>+116(SB)/4, $0x3c091f2e
+DATA softmaxGradVectorTable<>+120(SB)/4, $0x3c091f2e
+DATA softmaxGradVectorTable<>+124(SB)/4, $0x3c091f2e
+DATA softmaxGradVectorTable<>+128(SB)/4, $0x3d2aac5d
+DATA softmaxGradVectorTable<>+132(SB)/4, $0x3d2aac5d
+DATA softmaxGradVectorTable<>+136(SB)/4, $0x3d2aac5d
+DATA softmaxGradVectorTable<>+140(SB)/4, $0x3d2aac5d
+DATA softmaxGradVectorTable<>+144(SB)/4, $0x3e2aaa46
+DATA softmaxGradVectorTable<>+148(SB)/4, $0x3e2aaa46
+DATA softmaxGradVectorTable<>+152(SB)/4, $0x3e2aaa46
+DATA softmaxGradVectorTable<>+156(SB)/4, $0x3e2aaa46
+DATA softmaxGradVectorTable<>+160(SB)/4, $0x3efffffe
+DATA softmaxGradVectorTable<>+164(SB)/4, $0x3efffffe
+DATA softmaxGradVectorTable<>+168(SB)/4, $0x3efffffe
+DATA softmaxGradVectorTable<>+172(SB)/4, $0x3efffffe
+DATA softmaxGradVectorTable<>+176(SB)/4, $0x3f800000
+DATA softmaxGradVectorTable<>+180(SB)/4, $0x3f800000
+DATA softmaxGradVectorTable<>+184(SB)/4, $0x3f800000
+DATA softmaxGradVectorTable<>+188(SB)/4, $0x3f800000
+GLOBL softmaxGradVectorTable<>(SB), RODATA|NOPTR, $192
 DATA expandIQ4NEONTable<>+0(SB)/4, $0xbfad9881
 DATA expandIQ4NEONTable<>+4(SB)/4, $0xf6eaddcf
 DATA expandIQ4NEONTable<>+8(SB)/4, $0x26190d01
@@ -2341,6 +2390,145 @@ done4:
 	WORD $0x6e3fd7ff // FADDP V31, V31, V31
 	WORD $0x6e3fd7ff // FADDP V31, V31, V31
 	FMOVS F31, ret+24(FP)
+	RET
+
+// func softmaxGradVector(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32)
+TEXT ·softmaxGradVector(SB), NOSPLIT, $0-56
+	MOVD p+0(FP), R0
+	MOVD dp+8(FP), R1
+	MOVD ld+16(FP), R2
+	MOVD rows+24(FP), R3
+	MOVD n+32(FP), R4
+	MOVD lse+40(FP), R5
+	MOVD delta+48(FP), R6
+	MOVD $softmaxGradVectorTable<>(SB), R10
+	LSL $2, R2, R2
+	CMP $1, R3
+	BLT done2
+
+loop1:
+	MOVD R0, R7
+	MOVD R1, R8
+	MOVD R4, R9
+	FMOVS 0(R5), F30
+	WORD $0x4e0407de // DUP V30, V30[0]
+	ADD $4, R5
+	FMOVS 0(R6), F31
+	WORD $0x4e0407ff // DUP V31, V31[0]
+	ADD $4, R6
+	CMP $4, R9
+	BLT done4
+
+loop3:
+	FMOVQ 0(R7), F0
+	FMOVQ 0(R8), F5
+	WORD $0x4ebed400 // FSUB V0, V0, V30
+	WORD $0x4ebfd4a5 // FSUB V5, V5, V31
+	FMOVQ 0(R10), F4
+	WORD $0x4e24f400 // FMAX V0, V0, V4
+	FMOVQ 16(R10), F4
+	WORD $0x4ea4f400 // FMIN V0, V0, V4
+	FMOVQ 32(R10), F1
+	FMOVQ 48(R10), F4
+	WORD $0x4e24cc01 // FMLA V1, V0, V4
+	FMOVQ 32(R10), F3
+	WORD $0x4ea3d423 // FSUB V3, V1, V3
+	FMOVQ 64(R10), F4
+	WORD $0x4ea4cc60 // FMLS V0, V3, V4
+	FMOVQ 80(R10), F4
+	WORD $0x4ea4cc60 // FMLS V0, V3, V4
+	FMOVQ 96(R10), F2
+	FMOVQ 112(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 128(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	FMOVQ 144(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 160(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	FMOVQ 176(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 176(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	WORD $0x4f375423 // SHL32 V3, V1, #23
+	WORD $0x4f280461 // SSHR32 V1, V3, #24
+	WORD $0x4f375421 // SHL32 V1, V1, #23
+	WORD $0x6ea18463 // SUB V3, V3, V1
+	FMOVQ 176(R10), F4
+	WORD $0x4ea48421 // ADD V1, V1, V4
+	WORD $0x4ea48463 // ADD V3, V3, V4
+	WORD $0x6e21dc42 // FMUL V2, V2, V1
+	WORD $0x6e23dc40 // FMUL V0, V2, V3
+	WORD $0x6e20dca5 // FMUL V5, V5, V0
+	FMOVQ F0, 0(R7)
+	FMOVQ F5, 0(R8)
+	ADD $16, R7
+	ADD $16, R8
+	SUB $4, R9
+	CMP $4, R9
+	BGE loop3
+
+done4:
+	CMP $1, R9
+	BLT done6
+
+loop5:
+	FMOVS 0(R7), F0
+	FMOVS 0(R8), F5
+	WORD $0x4ebed400 // FSUB V0, V0, V30
+	WORD $0x4ebfd4a5 // FSUB V5, V5, V31
+	FMOVQ 0(R10), F4
+	WORD $0x4e24f400 // FMAX V0, V0, V4
+	FMOVQ 16(R10), F4
+	WORD $0x4ea4f400 // FMIN V0, V0, V4
+	FMOVQ 32(R10), F1
+	FMOVQ 48(R10), F4
+	WORD $0x4e24cc01 // FMLA V1, V0, V4
+	FMOVQ 32(R10), F3
+	WORD $0x4ea3d423 // FSUB V3, V1, V3
+	FMOVQ 64(R10), F4
+	WORD $0x4ea4cc60 // FMLS V0, V3, V4
+	FMOVQ 80(R10), F4
+	WORD $0x4ea4cc60 // FMLS V0, V3, V4
+	FMOVQ 96(R10), F2
+	FMOVQ 112(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 128(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	FMOVQ 144(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 160(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	FMOVQ 176(R10), F4
+	WORD $0x4e20cc44 // FMLA V4, V2, V0
+	FMOVQ 176(R10), F2
+	WORD $0x4e20cc82 // FMLA V2, V4, V0
+	WORD $0x4f375423 // SHL32 V3, V1, #23
+	WORD $0x4f280461 // SSHR32 V1, V3, #24
+	WORD $0x4f375421 // SHL32 V1, V1, #23
+	WORD $0x6ea18463 // SUB V3, V3, V1
+	FMOVQ 176(R10), F4
+	WORD $0x4ea48421 // ADD V1, V1, V4
+	WORD $0x4ea48463 // ADD V3, V3, V4
+	WORD $0x6e21dc42 // FMUL V2, V2, V1
+	WORD $0x6e23dc40 // FMUL V0, V2, V3
+	WORD $0x6e20dca5 // FMUL V5, V5, V0
+	FMOVS F0, 0(R7)
+	FMOVS F5, 0(R8)
+	ADD $4, R7
+	ADD $4, R8
+	SUB $1, R9
+	CMP $1, R9
+	BGE loop5
+
+done6:
+	ADD R2, R0, R0
+	ADD R2, R1, R1
+	SUB $1, R3
+	CMP $1, R3
+	BGE loop1
+
+done2:
 	RET
 
 // func gemm6x1NEON(c *float32, ldc int, a *float32, ars int, acs int, b *float32, bps int, bst int, k int, init int)

@@ -67,6 +67,9 @@ func expSumStoreVector(dst *float32, x *float32, n int, max float32) float32
 func expSumVector(x *float32, n int, max float32) float32
 
 //go:noescape
+func softmaxGradVector(p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32)
+
+//go:noescape
 func gemm6x1NEON(c *float32, ldc int, a *float32, ars int, acs int, b *float32, bps int, bst int, k int, init int)
 
 //go:noescape

@@ -12,9 +12,7 @@ func MulPanels(c []float32, ldc int, a []float32, lda, m int, b []float32, panel
 		panic(fmt.Sprintf("simd: product of %d rows, %d panels and depth %d", m, panels, k))
 	}
 	_ = b[(panels-1)*panelStep+(k-1)*step+panel-1]
-	rows, _ := tileRows()
-	x := slice{steps: k, a: aView{a, lda, 1, rows * lda}, b: bView{b, panelStep, step}}
-	x.block(c, ldc, 0, m, panels*panel, 0, panels, accumulate)
+	Tile(c, ldc, a, lda, 1, b, panelStep, step, m, panels*panel, k, accumulate)
 }
 
 // ExpSum sets dst to e^(x-max) and returns the sum of dst.

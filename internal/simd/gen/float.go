@@ -12,6 +12,7 @@ depend on the length alone. Nothing outside [0,n) is read or written.`}
 		reductions(f, v)
 		arithmetic(f, v)
 		functions(f, v)
+		softmaxGrad(f, v)
 		rotations(f, v)
 	}
 	return f
@@ -206,6 +207,39 @@ func arithmetic(f *file, v isa) {
 			k.op("VMULPS %d(DI), %s, %[2]s", d, v.r(u))
 		}
 		k.to(u, "BX", d, part)
+	})
+	k.ret()
+}
+
+// softmaxGrad: rows, because those of a block of attention are short.
+func softmaxGrad(f *file, v isa) {
+	k := newKernel(f, v, "softmaxGrad", "sets p = e^(p-lse[row]) and dp = p*(dp-delta[row]) in rows of n values, ld apart.",
+		"p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32", "")
+	for _, r := range [][2]string{{"p", "AX"}, {"dp", "BX"}, {"ld", "DX"}, {"rows", "R8"}, {"lse", "R9"}, {"delta", "R10"}} {
+		k.load(r[0], r[1])
+	}
+	k.op("SHLQ $2, DX")
+	k.set(expLow, v.r(14))
+	k.loop("R8", 1, func() {
+		k.op("MOVQ AX, SI")
+		k.op("MOVQ BX, DI")
+		k.load("n", "CX")
+		k.op("VBROADCASTSS (R9), %s", v.r(12))
+		k.op("VBROADCASTSS (R10), %s", v.r(11))
+		k.sweep([]string{"SI", "DI"}, 1, func(_, d int, part bool) {
+			k.from("SI", d, 0, part)
+			k.from("DI", d, 4, part)
+			k.op("VSUBPS %s, %s, %[2]s", v.r(12), v.r(0))
+			k.op("VSUBPS %s, %s, %[2]s", v.r(11), v.r(4))
+			k.exp(0, 1, 2, 3, false)
+			k.op("VMULPS %s, %s, %[2]s", v.r(0), v.r(4))
+			k.to(0, "SI", d, part)
+			k.to(4, "DI", d, part)
+		})
+		k.op("ADDQ DX, AX")
+		k.op("ADDQ DX, BX")
+		k.op("ADDQ $4, R9")
+		k.op("ADDQ $4, R10")
 	})
 	k.ret()
 }

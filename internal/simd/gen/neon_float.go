@@ -263,6 +263,7 @@ func armFunctions(f *file) {
 	for _, store := range []bool{true, false} {
 		armExpSum(f, store)
 	}
+	armSoftmaxGrad(f)
 }
 
 func (k *arm) geluTanh() {
@@ -360,5 +361,36 @@ func armExpSum(f *file, store bool) {
 	k.v3("FADDP", 31, 31, 31)
 	k.v3("FADDP", 31, 31, 31)
 	k.answer(31)
+	k.endTable()
+}
+
+func armSoftmaxGrad(f *file) {
+	k := newArm(f, "softmaxGradVector", "", "p *float32, dp *float32, ld int, rows int, n int, lse *float32, delta *float32", "")
+	k.inAll("p", "dp", "ld", "rows", "n", "lse", "delta")
+	k.table()
+	k.op("LSL $2, R2, R2")
+	k.repeat("R3", 1, func() {
+		k.op("MOVD R0, R7")
+		k.op("MOVD R1, R8")
+		k.op("MOVD R4, R9")
+		for i, r := range []string{"R5", "R6"} {
+			k.lds(r, 0, 30+i)
+			k.dupS(30+i, 30+i, 0)
+			k.add(4, r)
+		}
+		k.sweep("R9", []string{"R7", "R8"}, 1, func(_, off int, one bool) {
+			k.get("R7", off, 0, one)
+			k.get("R8", off, 5, one)
+			k.v3("FSUB", 0, 0, 30)
+			k.v3("FSUB", 5, 5, 31)
+			k.exp(0, 1, 2, 3, 4)
+			k.v3("FMUL", 5, 5, 0)
+			k.put(0, "R7", off, one)
+			k.put(5, "R8", off, one)
+		})
+		k.op("ADD R2, R0, R0")
+		k.op("ADD R2, R1, R1")
+	})
+	k.done()
 	k.endTable()
 }
