@@ -32,6 +32,12 @@ type Settings struct {
 	BatchSize int `yaml:"batch_size" min:"1" max:"65536"`
 	// GradientAccumulation is the number of batches whose gradients are added up for one step.
 	GradientAccumulation int `yaml:"gradient_accumulation" min:"1" max:"65536"`
+	// GradientCheckpointing keeps of each layer its input alone and computes the rest a second time when gradients need it: less
+	// memory for a third more work. It does not go with losses on hidden states.
+	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
+	// Backend is what computes: pare; go, GoMLX's own; or, in a program built for it, xla:cuda, xla:cpu or xla:tpu. Empty
+	// means $GOMLX_BACKEND, else pare.
+	Backend string `yaml:"backend"`
 	// MaxSeqLength is the length of a sequence in tokens; 0 means the student's context, at most 256.
 	MaxSeqLength int `yaml:"max_seq_length" min:"0"`
 	// LearningRate is the highest learning rate, reached after the warm-up.
@@ -110,7 +116,7 @@ func (s *Settings) trainer() train.Settings {
 	return train.Settings{
 		Optimizer: train.Optimizer{Rate: s.LearningRate, Beta1: s.AdamBeta1, Beta2: s.AdamBeta2, Decay: s.WeightDecay, Clip: s.MaxGradNorm},
 		Schedule:  train.Schedule{Kind: s.Schedule, Warmup: int(s.WarmupRatio*float64(s.Steps) + 0.5), Steps: s.Steps, Floor: s.MinLrRatio, Cool: s.CooldownRatio},
-		Seed:      s.Seed, EMA: s.EMA,
+		Seed:      s.Seed, EMA: s.EMA, Checkpoint: s.GradientCheckpointing, Backend: s.Backend,
 	}
 }
 
@@ -124,6 +130,12 @@ func (s *Settings) Check(m *model.Model, teacher bool) error {
 		if t.needs() != 0 && !teacher {
 			return fmt.Errorf("loss %s needs a teacher", t.name)
 		}
+		if s.GradientCheckpointing && t.needs()&needHidden != 0 {
+			return fmt.Errorf("loss %s reads hidden states, which gradient_checkpointing does not keep: choose one", t.name)
+		}
+	}
+	if err := train.CheckBackend(s.Backend); err != nil {
+		return err
 	}
 	if s.Tune == tuneScales && s.LoRA != nil {
 		return fmt.Errorf("lora trains matrices beside the weights, tune: %s the scales of weights: choose one", tuneScales)

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -13,21 +14,30 @@ import (
 // options after a colon as that backend reads them. "" is $GOMLX_BACKEND, and where that is empty too pare's own: never
 // what happens to be linked, so that the same binary trains the same way everywhere.
 func openBackend(config string) (compute.Backend, error) {
-	if config == "" {
-		config = os.Getenv(compute.ConfigEnvVar)
+	config = cmp.Or(config, os.Getenv(compute.ConfigEnvVar))
+	if err := CheckBackend(config); err != nil {
+		return nil, err
 	}
+	if name, _, _ := strings.Cut(config, ":"); name == "" || name == backendName {
+		return newBackend(), nil
+	}
+	b, err := compute.NewWithConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("backend %q: %w", config, err)
+	}
+	return b, nil
+}
+
+// CheckBackend returns an error where a configuration, or $GOMLX_BACKEND where it is empty, names a backend that this program lacks. Whether the machine has
+// what the backend needs shows when it is opened.
+func CheckBackend(config string) error {
+	config = cmp.Or(config, os.Getenv(compute.ConfigEnvVar))
 	name, _, _ := strings.Cut(config, ":")
 	switch {
-	case name == "" || name == backendName:
-		return newBackend(), nil
-	case slices.Contains(compute.List(), name):
-		b, err := compute.NewWithConfig(config)
-		if err != nil {
-			return nil, fmt.Errorf("backend %q: %w", config, err)
-		}
-		return b, nil
+	case name == "" || name == backendName || slices.Contains(compute.List(), name):
+		return nil
 	case name == "xla":
-		return nil, fmt.Errorf("backend %q: this program was built without XLA; build it with cgo and -tags xla", config)
+		return fmt.Errorf("backend %q: this program was built without XLA; build it with cgo and -tags xla", config)
 	}
-	return nil, fmt.Errorf("backend %q: unknown, this program has %s", config, strings.Join(append(compute.List(), backendName), ", "))
+	return fmt.Errorf("backend %q: unknown, this program has %s", config, strings.Join(append(compute.List(), backendName), ", "))
 }

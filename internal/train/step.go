@@ -24,6 +24,7 @@ type stepGraph struct {
 	batch, length int
 	accumulate    bool // add to given sums of gradients
 	gradients     bool // else losses alone
+	checkpoint    bool // keep the inputs of layers alone and compute the rest twice
 }
 
 // logitsInMemory bounds the values of one piece of logits.
@@ -168,7 +169,12 @@ func (d *stepDrawing) head(x *Node) *Node {
 func (d *stepDrawing) draw() {
 	hidden := rowsOf(d.whole.values[headOf(d.whole.model).In[0]])
 	var below *Node // what remains to be differentiated: its gradients are those of the layers
-	if dHidden := d.pieces(hidden); dHidden != nil {
+	dHidden := d.pieces(hidden)
+	if d.checkpoint && d.gradients && dHidden != nil {
+		d.byLayer(dHidden)
+		return
+	}
+	if dHidden != nil {
 		below = ReduceAllSum(Mul(hidden, StopGradient(dHidden)))
 	}
 	for i, l := range d.losses {

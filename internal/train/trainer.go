@@ -25,6 +25,9 @@ type Settings struct {
 	DecayEmbeddings bool
 	// EMA, when above 0, keeps a mean of the weights that forgets by this factor a step; it is what Tensors returns.
 	EMA float64
+	// Checkpoint keeps of a layer's activations its input alone and computes the others a second time when gradients need
+	// them. Losses that read hidden states do not go with it.
+	Checkpoint bool
 	// Backend names what computes, as openBackend reads it: "" is $GOMLX_BACKEND, else pare's own.
 	Backend string
 }
@@ -110,6 +113,11 @@ func New(m *model.Model, losses []Loss, s Settings) (*Trainer, error) {
 	}
 	if len(losses) == 0 {
 		return nil, fmt.Errorf("no loss to train with")
+	}
+	for _, l := range losses {
+		if s.Checkpoint && l.Whole {
+			return nil, fmt.Errorf("loss %s reads hidden states, which gradient checkpointing does not keep", l.Name)
+		}
 	}
 	if !(s.EMA >= 0 && s.EMA < 1) {
 		return nil, fmt.Errorf("EMA is %g, must be at least 0 and below 1", s.EMA)
@@ -197,7 +205,8 @@ func (t *Trainer) program(k stepKey) (*program, error) {
 	if p := t.steps[k]; p != nil {
 		return p, nil
 	}
-	s := &stepGraph{student: t.student, losses: t.losses, batch: k.batch, length: k.length, accumulate: k.accumulate, gradients: k.gradients}
+	s := &stepGraph{student: t.student, losses: t.losses, batch: k.batch, length: k.length, accumulate: k.accumulate, gradients: k.gradients,
+		checkpoint: t.settings.Checkpoint}
 	p, err := compileProgram(t.backend, "training step", s.params(t.inputs), func(in []*Node) []*Node { return s.build(in, t.inputs) })
 	if err != nil {
 		return nil, err
