@@ -211,7 +211,7 @@ func TestIndexing(t *testing.T) {
 		x := Gather(in[0], in[1])
 		loss := ReduceAllSum(Mul(x, Sin(x)))
 		return append([]*Node{x, GatherSlices(in[0], []int{0, 1}, in[2], []int{2, 3}, false),
-			ScatterSum(in[0], in[1], x, false, false), ScatterMax(in[0], in[1], MulScalar(x, 2), false, false), Scatter(in[1], x, shapes.Make(f32, 9, 5), false, false),
+			ScatterSum(in[0], in[1], x, false, false), ScatterMax(in[0], in[1], MulScalar(x, 2), false, false), ScatterMin(in[0], in[1], MulScalar(x, 2), false, false), Scatter(in[1], x, shapes.Make(f32, 9, 5), false, false),
 			OneHot(Reshape(in[1], 4, 3), 9, f32)}, Gradient(loss, in[0])...)
 	}, table, ids, tensors.FromValue([][]int32{{0, 1}, {7, 2}, {3, 0}}))
 	agree(t, 1e-6, func(_ *Graph, in []*Node) []*Node { return []*Node{Gather(in[0], in[1])} }, random(r, f32, 9, 5, 2), random(r, i32, 6, 2))
@@ -245,6 +245,7 @@ func TestUnreferencedOps(t *testing.T) {
 		at := []*Node{Reshape(SliceAxis(in[3], 0, AxisElem(0))), Reshape(SliceAxis(in[3], 0, AxisElem(1)))}
 		return []*Node{
 			EqualTotalOrder(x, y), LessThanTotalOrder(x, y), GreaterOrEqualTotalOrder(x, y), NotEqualTotalOrder(x, y),
+			LessOrEqualTotalOrder(x, y), GreaterThanTotalOrder(x, y),
 			Pad(m, Scalar(g, f32, 9), compute.PadAxis{Start: -1, End: 1}, compute.PadAxis{Start: 1, End: -2}),
 			DynamicSlice(m, at, []int{2, 2}), DynamicUpdateSlice(m, Const(g, [][]float32{{0}}), at),
 		}
@@ -254,7 +255,7 @@ func TestUnreferencedOps(t *testing.T) {
 	}
 	for i, want := range []any{
 		[]bool{true, false, false, false, true}, []bool{false, false, true, true, false}, []bool{true, true, false, false, true},
-		[]bool{false, true, true, true, false}, [][]float32{{9, 4}, {9, 9}}, [][]float32{{2, 3}, {5, 6}}, [][]float32{{1, 2, 3}, {4, 5, 0}},
+		[]bool{false, true, true, true, false}, []bool{true, false, true, true, true}, []bool{false, true, false, false, false}, [][]float32{{9, 4}, {9, 9}}, [][]float32{{2, 3}, {5, 6}}, [][]float32{{1, 2, 3}, {4, 5, 0}},
 	} {
 		near(t, fmt.Sprintf("case %d", i), got[i], tensors.MustFromAnyValue(want), 0)
 	}
