@@ -224,39 +224,6 @@ func erfKernel(dst, x []float32) {
 	}
 }
 
-// exp32 is exp to about one unit in the last place: 2^k * e^r with |r| <= ln2/2 (Cephes expf).
-func exp32(x float32) float32 {
-	if !(x > -103.97208) {
-		if x != x {
-			return x
-		}
-		return 0
-	}
-	if x > 88.72283 {
-		return float32(math.Inf(1))
-	}
-	k := float32(math.Floor(float64(float32(x*1.44269504) + 0.5)))
-	r := x - float32(k*0.693359375)
-	r -= float32(k * -2.12194440e-4)
-	p := float32(1.9875691500e-4)
-	p = float32(p*r) + 1.3981999507e-3
-	p = float32(p*r) + 8.3334519073e-3
-	p = float32(p*r) + 4.1665795894e-2
-	p = float32(p*r) + 1.6666665459e-1
-	p = float32(p*r) + 5.0000001201e-1
-	p = float32(float32(p*r)*r) + r + 1
-	n := int32(k)
-	if n < -126 { // the result is denormal: scale in two steps
-		p *= math.Float32frombits(1 << 23)
-		n += 126
-	}
-	if n > 127 {
-		p *= 2
-		n--
-	}
-	return p * math.Float32frombits(uint32(n+127)<<23)
-}
-
 // reduceKernel combines the values of a vector.
 func reduceKernel(f fn, x []float32) float32 {
 	switch f {
