@@ -51,6 +51,9 @@ func mul(m matrix, dst []float32, ld int, a *activations, lo, hi int, add bool) 
 // packBytes is how much is read and packed at once.
 const packBytes = 1 << 20
 
+// stored holds buffers for that: garbage would let the heap grow to twice the weights while they are loaded.
+var stored = sync.Pool{New: func() any { return new([]byte) }}
+
 // newMatrix reads a tensor, several stretches of rows at a time. Stacked experts become one matrix of experts x rows.
 func newMatrix(t *tensor.Tensor) (matrix, error) {
 	rows, rb := t.Rows(), t.RowBytes()
@@ -69,7 +72,13 @@ func newMatrix(t *tensor.Tensor) (matrix, error) {
 	var mu sync.Mutex
 	var failed error
 	par.For(rows, max(16, packBytes/max(rb, 1)&^15), func(lo, hi int) {
-		data, err := t.ReadRaw(lo, hi)
+		buf := stored.Get().(*[]byte)
+		defer stored.Put(buf)
+		if n := (hi - lo) * rb; cap(*buf) < n {
+			*buf = make([]byte, n)
+		}
+		data := (*buf)[:(hi-lo)*rb]
+		err := t.Src.ReadRows(data, lo, hi)
 		if err == nil {
 			err = t.CheckRaw(lo, data)
 		}

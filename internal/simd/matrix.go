@@ -17,6 +17,7 @@ type Matrix struct {
 	tileBytes  int
 	headerSize int // bytes of all headers of a tile, which is where its codes start
 	data       []byte
+	chunk      *weightChunk // that data is cut from
 
 	// Float formats.
 	float  floatFormat
@@ -54,7 +55,7 @@ func NewMatrix(format string, rows, cols int) (*Matrix, error) {
 	}
 	m.headerSize = (sections*m.quant.header + 63) &^ 63
 	m.tileBytes = m.headerSize + m.blocks*blockBytes[m.quant.codes]
-	m.data = make([]byte, tiles*m.tileBytes)
+	m.data, m.chunk = weightBytes(tiles * m.tileBytes)
 	return m, nil
 }
 

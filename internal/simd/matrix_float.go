@@ -23,7 +23,7 @@ func (m *Matrix) newFloat(f floatFormat, tiles int) {
 	}
 	m.rowBytes = 2 * m.cols
 	m.tileBytes = 2 * tileRows16 * (m.cols + m.cols%2)
-	m.data = make([]byte, tiles*m.tileBytes)
+	m.data, m.chunk = weightBytes(tiles * m.tileBytes)
 }
 
 func (m *Matrix) packFloat(r int, src []byte) {
