@@ -41,6 +41,9 @@ func (g *groupedActs) put(r int, b *rowBuffer) {
 // wordsLeast is how many rows of activations pay for the conversion of bytes to 16-bit numbers.
 const wordsLeast = 36
 
+// fewRows is with how many rows of activations the weights come no slower than the sums: they are asked for ahead.
+const fewRows = 24
+
 // tilesAtOnce bounds the sums that mulGrouped keeps.
 const tilesAtOnce = 8
 
@@ -49,7 +52,6 @@ const tilesAtOnce = 8
 func (m *Matrix) mulGrouped(s *scratch, dst []float32, ld int, x *Acts, t, n int, add bool) {
 	size := (x.rows + groupRows - 1) / groupRows * groupRows * tileRows16
 	s.sums = grow(s.sums, tilesAtOnce*size)
-	raw := m.quant.codes == size8 && x.rows < wordsLeast
 	for ; n > 0; t, n, dst = t+tilesAtOnce, n-tilesAtOnce, dst[min(len(dst), tilesAtOnce*tileRows16):] {
 		tiles := min(n, tilesAtOnce)
 		if add {
@@ -59,17 +61,34 @@ func (m *Matrix) mulGrouped(s *scratch, dst []float32, ld int, x *Acts, t, n int
 				}
 			}
 		}
-		for b := 0; b < m.blocks; b += rowsChunk {
-			blocks := min(rowsChunk, m.blocks-b)
-			q := x.groupCodes(s, rowsSize[m.quant.codes] == size8 && !raw, b, blocks)
-			for i := range tiles {
-				m.groups(s, s.sums[i*size:(i+1)*size], x, q, raw, t+i, b, blocks, add || b > 0)
-			}
-		}
+		m.chunks(s, x, t, tiles, size, add)
 		for r := range x.rows {
 			for i := range tiles {
 				*(*[tileRows16]float32)(dst[r*ld+i*tileRows16:]) = *(*[tileRows16]float32)(s.sums[i*size+r*tileRows16:])
 			}
+		}
+	}
+}
+
+// chunks computes the sums of tiles [t,t+n), each in size values of s.sums.
+func (m *Matrix) chunks(s *scratch, x *Acts, t, n, size int, add bool) {
+	raw := m.quant.codes == size8 && x.rows < wordsLeast
+	words := rowsSize[m.quant.codes] == size8 && !raw
+	one := func(q chunkActs, i, b int) {
+		m.groups(s, s.sums[i*size:(i+1)*size], x, q, raw, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+	}
+	if x.rows <= fewRows && !words { // all of the activations stay in the second cache: weights are read from front to back
+		for i := range n {
+			for b := 0; b < m.blocks; b += rowsChunk {
+				one(x.groupCodes(s, words, b, 0), i, b)
+			}
+		}
+		return
+	}
+	for b := 0; b < m.blocks; b += rowsChunk {
+		q := x.groupCodes(s, words, b, min(rowsChunk, m.blocks-b))
+		for i := range n {
+			one(q, i, b)
 		}
 	}
 }
@@ -112,10 +131,31 @@ func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bo
 			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init)
 	}
 	whole := x.rows / groupRows
-	if whole > 0 {
+	switch {
+	case whole > 0 && x.rows <= fewRows:
+		m.runAhead(t, b+n, n, whole, run)
+	case whole > 0:
 		run(0, whole, groupRows)
 	}
 	if rest := x.rows % groupRows; rest > 0 {
 		run(whole, 1, rest)
+	}
+}
+
+// runAhead runs one group after the other and asks for a part of the n blocks from block b of tile t on before each.
+func (m *Matrix) runAhead(t, b, n, groups int, run func(group, groups, acts int)) {
+	size := blockBytes[m.quant.codes]
+	at := t*m.tileBytes + m.headerSize + b*size
+	if b == m.blocks {
+		at += m.headerSize
+	}
+	lines := (min(n*size, len(m.data)-at) + 63) / 64
+	per := (lines + groups - 1) / groups
+	for g := range groups {
+		if lines > 0 {
+			prefetchLinesAVX2(&m.data[at], min(per, lines))
+			at, lines = at+64*per, lines-per
+		}
+		run(g, 1, groupRows)
 	}
 }

@@ -22,6 +22,8 @@ func expandFP4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKerne
 
 func actWordsAVX2(dst *int16, q *int8, n int) { panic(noKernels) }
 
+func prefetchLinesAVX2(p *byte, n int) { panic(noKernels) }
+
 func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)
 }
