@@ -77,6 +77,9 @@ func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	}
 	rows, wide := tileRows()
 	var buf *[]float32
+	if rest := x.rows % rows; x.rows < gemmRows && rest > 0 {
+		wide = max(wide, tilePanels(rest)) // the rows left over take several panels at a time
+	}
 	if m.float != formatF32 {
 		buf = buffer(wide * tileRows16 * gemmSlice)
 		defer buffers.Put(buf)
