@@ -33,33 +33,37 @@ func (c *compiler) attention(n *model.Node) error {
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
 	block := max(1, attendRows*a.KVHeads/a.Heads)
-	c.step("attention", func(b *batch) {
-		query, key, value, out := b.f(qb, qw), b.f(kb, kw), b.f(vb, vw), b.f(dst, width)
+	var b *batch
+	var query, out []float32
+	loop := func(t, _ int) {
+		for _, p := range b.parts {
+			n := (p.n + block - 1) / block * a.KVHeads
+			if t >= n {
+				t -= n
+				continue
+			}
+			first := t / a.KVHeads * block
+			attend(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
+			return
+		}
+	}
+	c.step("attention", func(x *batch) {
+		b = x
+		query, out = b.f(qb, qw), b.f(dst, width)
+		key, value := b.f(kb, kw), b.f(vb, vw)
+		tasks := 0
 		for _, p := range b.parts {
 			cache := p.s.caches[id]
 			for i := range p.n {
 				cache.put(p.pos+i, key[(p.lo+i)*kw:][:kw], value[(p.lo+i)*vw:][:vw])
 			}
-		}
-		tasks := 0
-		for _, p := range b.parts {
 			tasks += (p.n + block - 1) / block * a.KVHeads
 		}
-		par.For(tasks, 1, func(t, _ int) {
-			for _, p := range b.parts {
-				n := (p.n + block - 1) / block * a.KVHeads
-				if t >= n {
-					t -= n
-					continue
-				}
-				first := t / a.KVHeads * block
-				attend(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
-				return
-			}
-		})
+		par.For(tasks, 1, loop)
 		for _, p := range b.parts {
 			p.s.caches[id].forget(p.pos + p.n)
 		}
+		b, query, out = nil, nil, nil
 	})
 	return nil
 }

@@ -35,10 +35,14 @@ type part struct {
 // f returns buffer i as rows of a width.
 func (b *batch) f(i, width int) []float32 { return b.bufs[i][:b.rows*width] }
 
-// newBatch returns a batch on the engine's buffers.
-func (e *Engine) newBatch(parts []part, ids []int32) *batch {
-	b := &batch{e: e, parts: parts, ids: ids}
-	for i := range parts {
+// row returns row r of buffer i.
+func (b *batch) row(i, width, r int) []float32 { return b.bufs[i][r*width : (r+1)*width] }
+
+// newBatch returns a batch on the engine's buffers, in place of the last one.
+func (e *Engine) newBatch(ids []int32, parts ...part) *batch {
+	b := &e.work
+	*b = batch{e: e, parts: append(b.parts[:0], parts...), ids: ids}
+	for i := range b.parts {
 		b.parts[i].lo = b.rows
 		b.rows += parts[i].n
 	}
@@ -74,11 +78,11 @@ const headRows = 32
 
 // tail runs what follows the layers on rows [from, rows) of b and calls f with the logits of each.
 func (e *Engine) tail(b *batch, from int, f func(row int, logits []float32) error) error {
-	rows := make([]int, 0, b.rows-from)
+	e.tailList = e.tailList[:0]
 	for r := from; r < b.rows; r++ {
-		rows = append(rows, r)
+		e.tailList = append(e.tailList, r)
 	}
-	return e.tailRows(b, rows, func(i int, logits []float32) error { return f(from+i, logits) })
+	return e.tailRows(b, e.tailList, func(i int, logits []float32) error { return f(from+i, logits) })
 }
 
 // tailRows runs what follows the layers on the given rows of b and calls f with the logits of each, in their order.
@@ -86,7 +90,8 @@ func (e *Engine) tailRows(b *batch, rows []int, f func(i int, logits []float32) 
 	hidden, vocab := e.plan.hidden, e.Vocab()
 	for lo := 0; lo < len(rows); lo += headRows {
 		n := min(headRows, len(rows)-lo)
-		t := &batch{e: e, rows: n, bufs: grow(&e.tailBufs, e.plan.tail, n)}
+		t := &e.tailWork
+		*t = batch{e: e, rows: n, bufs: grow(&e.tailBufs, e.plan.tail, n)}
 		in := t.f(stream, hidden)
 		for i, r := range rows[lo : lo+n] {
 			copy(in[i*hidden:(i+1)*hidden], b.bufs[stream][r*hidden:(r+1)*hidden])

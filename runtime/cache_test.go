@@ -14,9 +14,9 @@ import (
 	"github.com/parelm/pare/model"
 )
 
-// TestCacheKinds: however keys and values are kept, a prompt over several pages gives the same bits whole and in pieces,
-// and logits close to those with float32.
-func TestCacheKinds(t *testing.T) {
+// headsOf32 returns a small model whose heads any cache takes.
+func headsOf32(t *testing.T) *model.Model {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.json")
 	err := os.WriteFile(path, []byte(`{"model_type":"llama","hidden_size":128,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
 "num_key_value_heads":2,"vocab_size":64,"max_position_embeddings":256,"rms_norm_eps":1e-5,"rope_theta":10000.0,"hidden_act":"silu"}`), 0o600)
@@ -27,6 +27,13 @@ func TestCacheKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// TestCacheKinds: however keys and values are kept, a prompt over several pages gives the same bits whole and in pieces,
+// and logits close to those with float32.
+func TestCacheKinds(t *testing.T) {
+	m := headsOf32(t)
 	ids, s := make([]int32, 200), rng.New(5)
 	for i := range ids {
 		ids[i] = int32(s.Intn(64))

@@ -36,6 +36,8 @@ type Engine struct {
 	cache   cacheKind
 
 	bufs, tailBufs [][]float32
+	work, tailWork batch
+	tailList       []int // rows of the last batch whose logits were made
 	acts           activations
 	scratch        *Session // for work on single layers
 	tap            Tap

@@ -24,8 +24,9 @@ type matrix interface {
 // activations is rows of a value on their way into linear layers.
 type activations struct {
 	simd.Acts
-	x    []float32
-	rows int
+	x        []float32
+	rows     int
+	quantize func(lo, hi int) // Acts.Quantize, made once
 }
 
 // reset takes the rows in, and makes their bytes where one of the matrices reads them.
@@ -33,7 +34,10 @@ func (a *activations) reset(x []float32, rows, cols int, quantize bool) {
 	a.x, a.rows = x, rows
 	a.Acts.Reset(x, rows, cols)
 	if quantize {
-		par.For(rows, max(1, rowsGrain/cols), a.Quantize)
+		if a.quantize == nil {
+			a.quantize = a.Quantize
+		}
+		par.For(rows, max(1, rowsGrain/cols), a.quantize)
 	}
 }
 

@@ -11,21 +11,27 @@ import (
 // rowsGrain is how many values of rowwise work make one task.
 const rowsGrain = 1 << 14
 
-// each runs f on all rows of a width, several rows a task.
-func (b *batch) each(width int, f func(row int)) {
-	par.For(b.rows, max(1, rowsGrain/max(width, 1)), func(lo, hi int) {
+// rows adds a step that runs f on all rows of a width, several rows a task. What it hands to the threads is made once, here,
+// so that a token allocates nothing; engines run one batch at a time.
+func (c *compiler) rows(name string, width int, f func(b *batch, row int)) {
+	var b *batch
+	loop := func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			f(r)
+			f(b, r)
 		}
+	}
+	c.step(name, func(x *batch) {
+		b = x
+		par.For(b.rows, max(1, rowsGrain/max(width, 1)), loop)
+		b = nil
 	})
 }
 
 func (c *compiler) embed(n *model.Node) {
 	c.output(n, nil)
 	w, dst, width := n.Weight(0), c.buf[n], n.Out.Size()
-	c.step("embed", func(b *batch) {
-		y, m := b.f(dst, width), b.e.mats[w]
-		b.each(width, func(r int) { m.Row(y[r*width:(r+1)*width], int(b.ids[r])) })
+	c.rows("embed", width, func(b *batch, r int) {
+		b.e.mats[w].Row(b.row(dst, width, r), int(b.ids[r]))
 	})
 }
 
@@ -57,29 +63,37 @@ func tasks(outs []linearOut) []task {
 	return ts
 }
 
-// linears multiplies x with every matrix of the group in one pass over the cores.
-func (b *batch) linears(in *model.Node, x []float32, outs []linearOut, ts []task) {
-	b.tap(in, x)
-	quantize := false
-	for i := range outs {
-		quantize = quantize || b.e.mats[outs[i].w].Quantized()
-	}
-	a := &b.e.acts
-	a.reset(x, b.rows, in.Out.Size(), quantize)
-	par.For(len(ts), 1, func(i, _ int) {
-		t := ts[i]
-		o := &outs[t.out]
-		y := b.f(o.buf, o.width)
-		mul(b.e.mats[o.w], y[t.lo:], o.width, a, t.lo, t.hi, o.add)
-		if o.bias == nil {
-			return
+// linearStep adds a step that multiplies in with every matrix of the group in one pass over the cores.
+func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
+	ts, src, width := tasks(outs), c.buf[in], in.Out.Size()
+	var b *batch
+	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
+	c.step("linear "+site, func(x *batch) {
+		b = x
+		v := b.f(src, width)
+		b.tap(in, v)
+		quantize := false
+		for i := range outs {
+			quantize = quantize || b.e.mats[outs[i].w].Quantized()
 		}
-		bias := b.e.vecs[o.bias][t.lo:t.hi]
-		for r := range b.rows {
-			row := y[r*o.width+t.lo:][:len(bias)]
-			simd.Add(row, row, bias)
-		}
+		b.e.acts.reset(v, b.rows, width, quantize)
+		par.For(len(ts), 1, loop)
+		b = nil
 	})
+}
+
+// linear computes rows [lo,hi) of one layer's weight.
+func (b *batch) linear(o *linearOut, lo, hi int) {
+	y := b.f(o.buf, o.width)
+	mul(b.e.mats[o.w], y[lo:], o.width, &b.e.acts, lo, hi, o.add)
+	if o.bias == nil {
+		return
+	}
+	bias := b.e.vecs[o.bias][lo:hi]
+	for r := range b.rows {
+		row := y[r*o.width+lo:][:len(bias)]
+		simd.Add(row, row, bias)
+	}
 }
 
 func (c *compiler) norm(n *model.Node) {
@@ -90,25 +104,28 @@ func (c *compiler) norm(n *model.Node) {
 	}
 	dst, w, bias := c.buf[n], n.Weight(0), n.Weight(1)
 	part := width / spec.Groups
-	c.step("norm "+n.Site, func(b *batch) {
-		x, y := b.f(src, width), b.f(dst, width)
-		v := b.e.affine(n, w, bias, part)
-		b.each(width, func(r int) {
-			for g := range spec.Groups {
-				at := r*width + g*part
-				k := g * part % len(v.scale) // one scale for all parts, or one each
-				scale, shift := v.scale[k:k+part], v.shift[k:k+part]
-				if spec.Kind == "layer" {
-					simd.LayerNorm(y[at:at+part], x[at:at+part], scale, shift, spec.Eps)
-					continue
-				}
-				simd.RMSNorm(y[at:at+part], x[at:at+part], scale, spec.Eps)
-				if bias != nil {
-					simd.Add(y[at:at+part], y[at:at+part], shift)
-				}
+	c.rows("norm "+n.Site, width, func(b *batch, r int) {
+		x, y, v := b.row(src, width, r), b.row(dst, width, r), b.e.norms[n]
+		for g := range spec.Groups {
+			at := g * part
+			k := at % len(v.scale) // one scale for all parts, or one each
+			scale, shift := v.scale[k:k+part], v.shift[k:k+part]
+			if spec.Kind == "layer" {
+				simd.LayerNorm(y[at:at+part], x[at:at+part], scale, shift, spec.Eps)
+				continue
 			}
-		})
+			simd.RMSNorm(y[at:at+part], x[at:at+part], scale, spec.Eps)
+			if bias != nil {
+				simd.Add(y[at:at+part], y[at:at+part], shift)
+			}
+		}
 	})
+	last := &c.seg.steps[len(c.seg.steps)-1]
+	run := last.run
+	last.run = func(b *batch) {
+		b.e.affine(n, w, bias, part)
+		run(b)
+	}
 }
 
 // vec returns the values of a vector, or nil for no weight.
@@ -168,10 +185,7 @@ func (c *compiler) unary(n *model.Node) {
 	}
 	dst, width := c.buf[n], n.Out.Size()
 	f := unaryFunc(n)
-	c.step(n.Op.String(), func(b *batch) {
-		x, y := b.f(src, width), b.f(dst, width)
-		b.each(width, func(r int) { f(y[r*width:(r+1)*width], x[r*width:(r+1)*width]) })
-	})
+	c.rows(n.Op.String(), width, func(b *batch, r int) { f(b.row(dst, width, r), b.row(src, width, r)) })
 }
 
 func unaryFunc(n *model.Node) func(y, x []float32) {
@@ -237,12 +251,8 @@ func (c *compiler) add(n *model.Node) {
 		c.use(y)
 	}
 	dst, width := c.buf[n], n.Out.Size()
-	c.step("add", func(b *batch) {
-		p, q, out := b.f(xb, width), b.f(yb, width), b.f(dst, width)
-		b.each(width, func(r int) {
-			lo, hi := r*width, (r+1)*width
-			simd.Add(out[lo:hi], p[lo:hi], q[lo:hi])
-		})
+	c.rows("add", width, func(b *batch, r int) {
+		simd.Add(b.row(dst, width, r), b.row(xb, width, r), b.row(yb, width, r))
 	})
 }
 
@@ -265,22 +275,20 @@ func (c *compiler) mul(n *model.Node) {
 		c.use(y)
 	}
 	dst, width := c.buf[n], n.Out.Size()
-	c.step("mul", func(b *batch) {
-		p, q, out := b.f(xb, width), b.f(yb, narrow), b.f(dst, width)
-		b.each(width, func(r int) {
-			px, o := p[r*width:(r+1)*width], out[r*width:(r+1)*width]
-			if act != nil {
-				act(o, px)
-				px = o
+	c.rows("mul", width, func(b *batch, r int) {
+		p, o := b.row(xb, width, r), b.row(dst, width, r)
+		if act != nil {
+			act(o, p)
+			p = o
+		}
+		q := b.row(yb, narrow, r)
+		if narrow == 1 && width != 1 {
+			for i, v := range p {
+				o[i] = v * q[0]
 			}
-			if narrow == 1 && width != 1 {
-				for i, v := range px {
-					o[i] = v * q[r]
-				}
-				return
-			}
-			simd.Mul(o, px, q[r*width:(r+1)*width])
-		})
+			return
+		}
+		simd.Mul(o, p, q)
 	})
 }
 
@@ -297,18 +305,23 @@ func (c *compiler) rope(n *model.Node) {
 		c.use(in)
 	}
 	dst, width, head, r := c.buf[n], n.Out.Size(), n.Out.Block, n.Rope
+	var y []float32
+	var t *ropeTable
+	var p part
+	loop := func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			t.rotate(y[(p.lo+i)*width:][:width], head, p.pos+i)
+		}
+	}
 	c.step("rope", func(b *batch) {
-		y := b.f(dst, width)
+		y = b.f(dst, width)
 		if !inPlace {
 			copy(y, b.f(src, width))
 		}
-		for _, p := range b.parts {
-			t := b.e.table(r, p.total)
-			par.For(p.n, max(1, rowsGrain/width), func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					t.rotate(y[(p.lo+i)*width:][:width], head, p.pos+i)
-				}
-			})
+		for _, p = range b.parts {
+			t = b.e.table(r, p.total)
+			par.For(p.n, max(1, rowsGrain/width), loop)
 		}
+		y, t, p = nil, nil, part{}
 	})
 }

@@ -241,9 +241,7 @@ func (c *compiler) linears(n *model.Node) {
 		}
 		outs = append(outs, o)
 	}
-	src, width := c.buf[in], in.Out.Size()
-	ts := tasks(outs)
-	c.step("linear "+n.Site, func(b *batch) { b.linears(in, b.f(src, width), outs, ts) })
+	c.linearStep(in, n.Site, outs)
 	for range group {
 		c.use(in)
 	}

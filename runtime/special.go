@@ -18,10 +18,7 @@ func (c *compiler) route(n *model.Node) {
 		c.use(in)
 	}
 	dst, width, r := c.buf[n], n.Out.Size(), *n.Route
-	c.step("route", func(b *batch) {
-		x, y := b.f(src, width), b.f(dst, width)
-		b.each(width, func(t int) { routeRow(y[t*width:(t+1)*width], x[t*width:(t+1)*width], r) })
-	})
+	c.rows("route", width, func(b *batch, t int) { routeRow(b.row(dst, width, t), b.row(src, width, t), r) })
 }
 
 // routeRow keeps the TopK largest of softmax(x), ties to the lower index, and zeroes the rest.

@@ -81,7 +81,7 @@ func (e *Engine) stepParts(ctx context.Context, parts []part, ids []int32, in []
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b := e.newBatch(parts, ids)
+	b := e.newBatch(ids, parts...)
 	e.run(b, 0, e.Model.Graph.Layers)
 	var rows []int
 	var owner []*Work
