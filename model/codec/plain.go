@@ -3,6 +3,8 @@ package codec
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/parelm/pare/internal/simd"
 )
 
 // The plain element types: one value a block. Integers and booleans decode to their value, so that every tensor of
@@ -90,84 +92,11 @@ func each(name string, size int, decode func(b []byte) float32, encode func(b []
 		}}
 }
 
-func decodeF32(dst []float32, src []byte) {
-	src = src[:4*len(dst)]
-	for len(dst) >= 4 && len(src) >= 16 {
-		dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(src[0:]))
-		dst[1] = math.Float32frombits(binary.LittleEndian.Uint32(src[4:]))
-		dst[2] = math.Float32frombits(binary.LittleEndian.Uint32(src[8:]))
-		dst[3] = math.Float32frombits(binary.LittleEndian.Uint32(src[12:]))
-		dst, src = dst[4:], src[16:]
-	}
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-	}
-}
+func decodeF32(dst []float32, src []byte) { simd.LoadF32(dst, src[:4*len(dst)]) }
+func encodeF32(dst []byte, src []float32) { simd.StoreF32(dst[:4*len(src)], src) }
 
-func encodeF32(dst []byte, src []float32) {
-	dst = dst[:4*len(src)]
-	for len(src) >= 4 && len(dst) >= 16 {
-		binary.LittleEndian.PutUint32(dst[0:], math.Float32bits(src[0]))
-		binary.LittleEndian.PutUint32(dst[4:], math.Float32bits(src[1]))
-		binary.LittleEndian.PutUint32(dst[8:], math.Float32bits(src[2]))
-		binary.LittleEndian.PutUint32(dst[12:], math.Float32bits(src[3]))
-		src, dst = src[4:], dst[16:]
-	}
-	for i, v := range src {
-		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
-	}
-}
+func decodeF16(dst []float32, src []byte) { simd.F16ToF32(dst, src[:2*len(dst)]) }
+func encodeF16(dst []byte, src []float32) { simd.F32ToF16(dst[:2*len(src)], src) }
 
-func decodeF16(dst []float32, src []byte) {
-	src = src[:2*len(dst)]
-	for len(dst) >= 4 && len(src) >= 8 {
-		v := binary.LittleEndian.Uint64(src)
-		dst[0], dst[1] = F16ToF32(uint16(v)), F16ToF32(uint16(v>>16))
-		dst[2], dst[3] = F16ToF32(uint16(v>>32)), F16ToF32(uint16(v>>48))
-		dst, src = dst[4:], src[8:]
-	}
-	for i := range dst {
-		dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
-	}
-}
-
-func encodeF16(dst []byte, src []float32) {
-	dst = dst[:2*len(src)]
-	for len(src) >= 4 && len(dst) >= 8 {
-		v := uint64(F32ToF16(src[0])) | uint64(F32ToF16(src[1]))<<16
-		v |= uint64(F32ToF16(src[2]))<<32 | uint64(F32ToF16(src[3]))<<48
-		binary.LittleEndian.PutUint64(dst, v)
-		src, dst = src[4:], dst[8:]
-	}
-	for i, v := range src {
-		binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(v))
-	}
-}
-
-func decodeBF16(dst []float32, src []byte) {
-	src = src[:2*len(dst)]
-	for len(dst) >= 4 && len(src) >= 8 {
-		v := binary.LittleEndian.Uint64(src)
-		dst[0] = math.Float32frombits(uint32(v) << 16)
-		dst[1] = math.Float32frombits(uint32(v) & 0xffff0000)
-		dst[2] = math.Float32frombits(uint32(v>>32) << 16)
-		dst[3] = math.Float32frombits(uint32(v>>32) & 0xffff0000)
-		dst, src = dst[4:], src[8:]
-	}
-	for i := range dst {
-		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
-	}
-}
-
-func encodeBF16(dst []byte, src []float32) {
-	dst = dst[:2*len(src)]
-	for len(src) >= 4 && len(dst) >= 8 {
-		v := uint64(F32ToBF16(src[0])) | uint64(F32ToBF16(src[1]))<<16
-		v |= uint64(F32ToBF16(src[2]))<<32 | uint64(F32ToBF16(src[3]))<<48
-		binary.LittleEndian.PutUint64(dst, v)
-		src, dst = src[4:], dst[8:]
-	}
-	for i, v := range src {
-		binary.LittleEndian.PutUint16(dst[2*i:], F32ToBF16(v))
-	}
-}
+func decodeBF16(dst []float32, src []byte) { simd.BF16ToF32(dst, src[:2*len(dst)]) }
+func encodeBF16(dst []byte, src []float32) { simd.F32ToBF16(dst[:2*len(src)], src) }

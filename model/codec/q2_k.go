@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q2_k: super-blocks of 256 values in 16 groups of 16: x = d*s*q - m*t with two-bit q, four-bit scale s and minimum t of
 // the group, half d and m of the super-block. 16 bytes s | t<<4, 64 bytes of q, d, m. Byte 32h+j of the codes holds the
@@ -27,37 +31,49 @@ func decodeQ2K(dst []float32, src []byte) {
 
 func encodeQ2K(dst []byte, src, importance []float32) {
 	var l [256]uint8
+	var o [2]octet
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[84]byte)(dst[84*i:])
-		if importance == nil {
-			scalesQ2K(b, x, &l)
-		} else {
-			weighedScalesQ2K(b, x, importance[256*i:256*i+256], &l)
-		}
+		scalesQ2K(b, x, at256(importance, i), &o)
 		d := F16ToF32(binary.LittleEndian.Uint16(b[80:]))
 		m := F16ToF32(binary.LittleEndian.Uint16(b[82:]))
 		for g := range 16 {
-			requantize(x[16*g:16*g+16], d*float32(b[g]&15), m*float32(b[g]>>4), 3, l[16*g:])
+			o[g/8].requantizeAffine(l[16*g:16*g+16], x[16*g:16*g+16], d*float32(b[g]&15), m*float32(b[g]>>4), g%8, 3)
 		}
 		pack2(b[16:80], &l)
 	}
 }
 
-// scalesQ2K finds the groups' scales and minima with absolute errors weighed by |x|, and rounds both to four bits of
-// their maxima.
-func scalesQ2K(b *[84]byte, x []float32, l *[256]uint8) {
-	var w [16]float32
-	var scales, mins [16]float32
-	for g := range 16 {
-		xs := x[16*g : 16*g+16]
-		for j, v := range xs {
-			w[j] = abs(v)
+// scalesQ2K finds the groups' scales and minima and rounds both to four bits: without importances with absolute errors
+// weighed by |x|, and to parts of the largest.
+func scalesQ2K(b *[84]byte, x, importance []float32, o *[2]octet) {
+	var scales, mins, sums [16]float32
+	var sigma2 float32
+	if importance != nil {
+		sigma2 = sumSquares(x) / 256
+	}
+	for h := range o {
+		xs := x[128*h : 128*h+128]
+		groups, w, grid := o[h].take(xs), o[h].w[:128], simd.AffineGrid{First: -0.5, Step: 0.1, Count: 15, Absolute: true}
+		if importance != nil {
+			w, grid = o[h].weighed(xs, importance[128*h:128*h+128], sigma2), fineLadder
+		} else {
+			for j, v := range groups {
+				w[j] = abs(v)
+			}
 		}
-		scales[g], mins[g] = affine(xs, w[:], 3, ladder{first: -0.5, step: 0.1, count: 15, absolute: true}, l[16*g:])
+		simd.FitAffine8(&o[h].fit, groups, w, 3, grid)
+		copy(scales[8*h:], o[h].fit.Scale[:])
+		copy(mins[8*h:], o[h].fit.Minus[:])
+		copy(sums[8*h:], o[h].fit.SumW[:])
 	}
 	var ls, lm [16]uint8
-	d := maxScale(scales[:], ls[:], 15)
-	m := maxScale(mins[:], lm[:], 15)
+	var d, m float32
+	if importance != nil {
+		d, m = levels(scales[:], sums[:], 15, ls[:]), levels(mins[:], sums[:], 15, lm[:])
+	} else {
+		d, m = maxScale(scales[:], ls[:], 15), maxScale(mins[:], lm[:], 15)
+	}
 	for g := range 16 {
 		b[g] = ls[g] | lm[g]<<4
 	}
@@ -82,37 +98,6 @@ func maxScale(values []float32, l []uint8, n float32) float32 {
 		l[i] = uint8(nearest(float32(inverse * v)))
 	}
 	return top / n
-}
-
-func weighedScalesQ2K(b *[84]byte, x, importance []float32, l *[256]uint8) {
-	var scales, mins, sums [16]float32
-	var w [16]float32
-	sigma2 := sumSquares(x) / 256
-	for g := range 16 {
-		xs := x[16*g : 16*g+16]
-		weigh(w[:], importance[16*g:], xs, sigma2)
-		for _, v := range w {
-			sums[g] += v
-		}
-		scales[g], mins[g] = affine(xs, w[:], 3, fineLadder, l[16*g:])
-	}
-	var ls, lm [16]uint8
-	d := levels(scales[:], sums[:], 15, ls[:])
-	m := levels(mins[:], sums[:], 15, lm[:])
-	for g := range 16 {
-		b[g] = ls[g] | lm[g]<<4
-	}
-	putAffine(b[80:], d, m)
-}
-
-// requantize sets l to the codes of x on the grid d*l - m. Where d is 0 the codes stay: they have no effect.
-func requantize(x []float32, d, m float32, nmax int32, l []uint8) {
-	if d == 0 {
-		return
-	}
-	for i, v := range x {
-		l[i] = uint8(max(0, min(nmax, nearest((v+m)/d))))
-	}
 }
 
 // pack2 writes 256 two-bit codes.

@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q3_k: super-blocks of 256 values in 16 groups of 16: x = d*(s-32)*(q-4) with three-bit q, six-bit scale s of the group,
 // half d of the super-block. 32 bytes of the codes' third bits (bit g of byte j belongs to value 32g + j), 64 bytes of
@@ -42,37 +46,49 @@ func packScales6(b []byte, s *[16]uint8) {
 }
 
 func encodeQ3K(dst []byte, src, importance []float32) {
-	var l [256]int8
+	var l [256]uint8
+	var o [2]octet
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[110]byte)(dst[110*i:])
 		var s [16]uint8
 		var d float32
 		if importance == nil {
-			d, s = scalesQ3K(x, &l)
+			d, s = scalesQ3K(x, &o)
 		} else {
-			d, s = weighedScalesQ3K(x, importance[256*i:256*i+256], &l)
+			d, s = weighedScalesQ3K(x, importance[256*i:256*i+256], &o)
 		}
 		packScales6(b[96:108], &s)
 		binary.LittleEndian.PutUint16(b[108:], F32ToF16(d))
 		d = F16ToF32(F32ToF16(d))
-		var q [256]uint8
-		clear(b[:32])
 		for g := range 16 {
-			requantizeSymmetric(x[16*g:16*g+16], d*float32(int(s[g])-32), 4, l[16*g:])
+			xs, ls, half := x[16*g:16*g+16], l[16*g:16*g+16], &o[g/8]
+			switch d := d * float32(int(s[g])-32); {
+			case d == 0 && importance == nil:
+				half.fit.Codes(ls, g%8, 4)
+			default:
+				half.requantize(ls, xs, d, g%8, 4)
+			}
 		}
-		for j, v := range l {
-			b[j%32] |= uint8(v) >> 2 << (j / 32)
-			q[j] = uint8(v) & 3
+		high := (*[32]byte)(b[:])
+		clear(high[:])
+		for k := range 8 {
+			for j, v := range (*[32]uint8)(l[32*k:]) {
+				high[j] |= v >> 2 << k
+			}
 		}
-		pack2(b[32:96], &q)
+		for j := range l {
+			l[j] &= 3
+		}
+		pack2(b[32:96], &l)
 	}
 }
 
 // scalesQ3K finds the groups' scales with weights x*x and rounds them to six bits of the largest.
-func scalesQ3K(x []float32, l *[256]int8) (d float32, s [16]uint8) {
+func scalesQ3K(x []float32, o *[2]octet) (d float32, s [16]uint8) {
 	var scales [16]float32
-	for g := range scales {
-		scales[g] = descend(x[16*g:16*g+16], 4, l[16*g:])
+	for h := range o {
+		simd.FitDescend8(&o[h].fit, o[h].take(x[128*h:128*h+128]), 4)
+		copy(scales[8*h:], o[h].fit.Scale[:])
 	}
 	top, _ := largest(scales[:])
 	if top == 0 {
@@ -85,84 +101,32 @@ func scalesQ3K(x []float32, l *[256]int8) (d float32, s [16]uint8) {
 	return 1 / inverse, s
 }
 
-func weighedScalesQ3K(x, importance []float32, l *[256]int8) (d float32, s [16]uint8) {
+func weighedScalesQ3K(x, importance []float32, o *[2]octet) (d float32, s [16]uint8) {
 	var scales, sums [16]float32
-	var w [16]float32
 	sigma2 := 2 * sumSquares(x) / 256
-	for g := range scales {
-		xs := x[16*g : 16*g+16]
-		weigh(w[:], importance[16*g:], xs, sigma2)
-		for _, v := range w {
-			sums[g] += v
-		}
-		scales[g] = symmetric(xs, w[:], 4, l[16*g:])
+	for h := range o {
+		xs := x[128*h : 128*h+128]
+		groups, w := o[h].take(xs), o[h].weighed(xs, importance[128*h:128*h+128], sigma2)
+		simd.FitSymmetric8(&o[h].fit, groups, w, 4)
+		copy(scales[8*h:], o[h].fit.Scale[:])
+		o[h].sums(sums[8*h:8*h+8], 16)
 	}
-	var ls [16]int8
-	d = symmetric(scales[:], sums[:], 32, ls[:])
-	for g, v := range ls {
-		s[g] = uint8(v)
+	// The scales of the groups are a group themselves, of which one search of eight is made use of.
+	var all octet
+	for g, v := range scales {
+		all.x[8*g], all.w[8*g] = v, sums[g]
 	}
-	return d, s
+	simd.FitSymmetric8(&all.fit, all.x[:128], all.w[:128], 32)
+	all.symmetric(s[:], scales[:], 0, 32)
+	return all.fit.Scale[0], s
 }
 
-// requantizeSymmetric sets l to nmax plus the codes of x on the grid d*l. Where d is 0 the codes stay: they have no
-// effect.
-func requantizeSymmetric(x []float32, d float32, nmax int32, l []int8) {
-	if d == 0 {
-		return
-	}
-	for i, v := range x {
-		l[i] = int8(nmax + max(-nmax, min(nmax-1, nearest(v/d))))
-	}
-}
-
-// descend is symmetric with weights x*x by coordinate descent: from the grid that puts the largest magnitude on -nmax,
-// up to five rounds move single codes to their best place while that explains more.
-func descend(x []float32, nmax int32, l []int8) float32 {
-	top, magnitude := largest(x)
-	if magnitude < tiny {
-		clear(l[:len(x)])
-		return 0
-	}
-	inverse := -float32(nmax) / top
-	var sumlx, suml2 float32
-	for i, v := range x {
-		q := max(-nmax, min(nmax-1, nearest(float32(inverse*v))))
-		l[i] = int8(q)
-		w := v * v
-		sumlx += float32(float32(w*v) * float32(q))
-		suml2 += float32(float32(w*float32(q)) * float32(q))
-	}
-	for range 5 {
-		changed := false
-		for i, v := range x {
-			w, q := v*v, float32(l[i])
-			slx := sumlx - float32(float32(w*v)*q)
-			if !(slx > 0) {
-				continue
-			}
-			sl2 := suml2 - float32(float32(w*q)*q)
-			n := max(-nmax, min(nmax-1, nearest(float32(v*sl2)/slx)))
-			if n == int32(l[i]) {
-				continue
-			}
-			q = float32(n)
-			slx += float32(float32(w*v) * q)
-			sl2 += float32(float32(w*q) * q)
-			if sl2 > 0 && float32(float32(slx*slx)*suml2) > float32(float32(sumlx*sumlx)*sl2) {
-				l[i], sumlx, suml2 = int8(n), slx, sl2
-				changed = true
-			}
-		}
-		if !changed {
-			break
+// sums sets dst to the sums of the weights of eight groups of n values, each in order.
+func (o *octet) sums(dst []float32, n int) {
+	clear(dst)
+	for i := range n {
+		for g, v := range o.w[8*i : 8*i+8] {
+			dst[g] += v
 		}
 	}
-	for i := range x {
-		l[i] += int8(nmax)
-	}
-	if suml2 > 0 {
-		return sumlx / suml2
-	}
-	return 0
 }

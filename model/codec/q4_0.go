@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q4_0: blocks of 32 values, a half scale d and 32 nibbles q: x = d*(q-8). The value of largest magnitude lies on
 // q = 0. Byte j holds value j in its low and value 16+j in its high nibble.
@@ -20,18 +24,14 @@ func decodeQ4_0(dst []float32, src []byte) {
 
 func encodeQ4_0(dst []byte, src, importance []float32) {
 	if importance != nil {
-		sigma2 := sumSquares(src) / float32(len(src))
-		var w [32]float32
-		var l [32]int8
-		for i := range len(src) / 32 {
-			x, b := src[32*i:32*i+32], (*[18]byte)(dst[18*i:])
-			weigh(w[:], importance[32*i:], x, sigma2)
-			d := symmetric(x, w[:], 8, l[:])
+		var l [32]uint8
+		encodeSymmetric32(src, importance, 8, &l, func(i int, d float32) {
+			b := (*[18]byte)(dst[18*i:])
 			binary.LittleEndian.PutUint16(b[:], F32ToF16(d))
 			for j := range 16 {
-				b[2+j] = byte(l[j]) | byte(l[16+j])<<4
+				b[2+j] = l[j] | l[16+j]<<4
 			}
-		}
+		})
 		return
 	}
 	for i := range len(src) / 32 {
@@ -49,4 +49,18 @@ func encodeQ4_0(dst []byte, src, importance []float32) {
 			b[2+j] = lo | hi<<4
 		}
 	}
+}
+
+// encodeSymmetric32 searches the scale of each block of 32 with importances, sets l to its codes plus nmax and calls put.
+// src is a whole row: its mean square takes part in the weights.
+func encodeSymmetric32(src, importance []float32, nmax int, l *[32]uint8, put func(i int, d float32)) {
+	sigma2 := sumSquares(src) / float32(len(src))
+	var o octet
+	o.blocks(src, importance, func(first, n int, x, importance []float32) {
+		simd.FitSymmetric8(&o.fit, o.take(x), o.weighed(x, importance, sigma2), nmax)
+		for g, d := range o.fit.Scale[:n] {
+			o.symmetric(l[:], x[32*g:32*g+32], g, nmax)
+			put(first+g, d)
+		}
+	})
 }

@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q4_1: blocks of 32 values, half scale d and half minimum m, 32 nibbles q: x = d*q + m. Nibbles lie as in q4_0.
 
@@ -66,14 +70,15 @@ func putAffine(b []byte, d, m float32) {
 
 // encodeAffine32 searches scale, minimum and codes of each block of 32 with importances, and hands them to put. src is
 // a whole row: its mean square takes part in the weights.
-func encodeAffine32(src, importance []float32, nmax int32, put func(i int, d, m float32, l *[32]uint8)) {
+func encodeAffine32(src, importance []float32, nmax int, put func(i int, d, m float32, l *[32]uint8)) {
 	sigma2 := sumSquares(src) / float32(len(src))
-	var w [32]float32
+	var o octet
 	var l [32]uint8
-	for i := range len(src) / 32 {
-		x := src[32*i : 32*i+32]
-		weigh(w[:], importance[32*i:], x, sigma2)
-		d, minus := affine(x, w[:], nmax, fineLadder, l[:])
-		put(i, d, -minus, &l)
-	}
+	o.blocks(src, importance, func(first, n int, x, importance []float32) {
+		simd.FitAffine8(&o.fit, o.take(x), o.weighed(x, importance, sigma2), nmax, fineLadder)
+		for g := range n {
+			simd.RoundMul(l[:], x[32*g:32*g+32], o.fit.Inverse[g], o.fit.Least[g], 0, nmax)
+			put(first+g, o.fit.Scale[g], -o.fit.Minus[g], &l)
+		}
+	})
 }

@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q4_k: super-blocks of 256 values in 8 groups of 32: x = d*s*q - m*t with four-bit q, six-bit scale s and minimum t of
 // the group, half d and m of the super-block. d, m, 12 bytes of scales and minima, 128 bytes of nibbles: byte 32h + j holds
@@ -50,9 +54,10 @@ func packAffine6(b []byte, s, t *[8]uint8) {
 
 func encodeQ4K(dst []byte, src, importance []float32) {
 	var l [256]uint8
+	var o octet
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[144]byte)(dst[144*i:])
-		scalesAffine6(b[:16], x, at256(importance, i), 15, ladder{first: -1, step: 0.1, count: 20}, &l)
+		o.scalesAffine6(b[:16], x, at256(importance, i), 15, simd.AffineGrid{First: -1, Step: 0.1, Count: 20}, &l)
 		for h := range 4 {
 			out, q := (*[32]byte)(b[16+32*h:]), (*[64]uint8)(l[64*h:])
 			for j := range out {
@@ -64,61 +69,43 @@ func encodeQ4K(dst []byte, src, importance []float32) {
 
 // at256 returns the importances of super-block i, nil without.
 func at256(importance []float32, i int) []float32 {
-	if importance == nil {
+	if len(importance) < 256*i+256 {
 		return nil
 	}
 	return importance[256*i : 256*i+256]
 }
 
 // scalesAffine6 finds scales, minima and codes of the eight groups of a super-block of q4_k or q5_k. It writes d, m and
-// the 12 bytes of scales and minima to b and sets l. The ladder is that without importances.
-func scalesAffine6(b []byte, x, importance []float32, nmax int32, g ladder, l *[256]uint8) {
+// the 12 bytes of scales and minima to b and sets l. The grid is that without importances.
+func (o *octet) scalesAffine6(b []byte, x, importance []float32, nmax int, grid simd.AffineGrid, l *[256]uint8) {
 	var s, t [8]uint8
 	var d, m float32
 	if importance == nil {
-		d, m = plainAffine6(x, nmax, g, l, &s, &t)
+		d, m = o.plainAffine6(x, nmax, grid, &s, &t)
 	} else {
-		d, m = weighedAffine6(x, importance, nmax, l, &s, &t)
+		d, m = o.weighedAffine6(x, importance, nmax, &s, &t)
 	}
 	putAffine(b, d, m)
 	packAffine6(b[4:16], &s, &t)
 	d, m = F16ToF32(F32ToF16(d)), F16ToF32(F32ToF16(m))
 	s, t = unpackAffine6(b[4:16])
 	for j := range 8 {
-		requantize(x[32*j:32*j+32], d*float32(s[j]), m*float32(t[j]), nmax, l[32*j:])
+		o.requantizeAffine(l[32*j:32*j+32], x[32*j:32*j+32], d*float32(s[j]), m*float32(t[j]), j, nmax)
 	}
 }
 
 // plainAffine6 weighs each squared error by the group's root mean square plus |x|.
-func plainAffine6(x []float32, nmax int32, g ladder, l *[256]uint8, s, t *[8]uint8) (d, m float32) {
-	var w [32]float32
-	var scales, mins [8]float32
-	for j := range 8 {
-		xs := x[32*j : 32*j+32]
-		mean := sqrt(sumSquares(xs) / 32)
-		for k, v := range xs {
-			w[k] = mean + abs(v)
-		}
-		scales[j], mins[j] = affine(xs, w[:], nmax, g, l[32*j:])
-	}
-	d, m = maxScale(scales[:], s[:], 63), maxScale(mins[:], t[:], 63)
+func (o *octet) plainAffine6(x []float32, nmax int, grid simd.AffineGrid, s, t *[8]uint8) (d, m float32) {
+	simd.WeighSpread8(o.w[:], o.take(x))
+	simd.FitAffine8(&o.fit, o.x[:], o.w[:], nmax, grid)
+	d, m = maxScale(o.fit.Scale[:], s[:], 63), maxScale(o.fit.Minus[:], t[:], 63)
 	for j := range s {
 		s[j], t[j] = min(63, s[j]), min(63, t[j])
 	}
 	return d, m
 }
 
-func weighedAffine6(x, importance []float32, nmax int32, l *[256]uint8, s, t *[8]uint8) (d, m float32) {
-	var w [32]float32
-	var scales, mins, sums [8]float32
-	sigma2 := 2 * sumSquares(x) / 256
-	for j := range 8 {
-		xs := x[32*j : 32*j+32]
-		weigh(w[:], importance[32*j:], xs, sigma2)
-		for _, v := range w {
-			sums[j] += v
-		}
-		scales[j], mins[j] = affine(xs, w[:], nmax, fineLadder, l[32*j:])
-	}
-	return levels(scales[:], sums[:], 63, s[:]), levels(mins[:], sums[:], 63, t[:])
+func (o *octet) weighedAffine6(x, importance []float32, nmax int, s, t *[8]uint8) (d, m float32) {
+	simd.FitAffine8(&o.fit, o.take(x), o.weighed(x, importance, 2*sumSquares(x)/256), nmax, fineLadder)
+	return levels(o.fit.Scale[:], o.fit.SumW[:], 63, s[:]), levels(o.fit.Minus[:], o.fit.SumW[:], 63, t[:])
 }

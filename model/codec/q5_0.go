@@ -22,18 +22,11 @@ func decodeQ5_0(dst []float32, src []byte) {
 func encodeQ5_0(dst []byte, src, importance []float32) {
 	var q [32]uint8
 	if importance != nil {
-		sigma2 := sumSquares(src) / float32(len(src))
-		var w [32]float32
-		var l [32]int8
-		for i := range len(src) / 32 {
-			x, b := src[32*i:32*i+32], (*[22]byte)(dst[22*i:])
-			weigh(w[:], importance[32*i:], x, sigma2)
-			binary.LittleEndian.PutUint16(b[:], F32ToF16(symmetric(x, w[:], 16, l[:])))
-			for j, v := range l {
-				q[j] = uint8(v)
-			}
+		encodeSymmetric32(src, importance, 16, &q, func(i int, d float32) {
+			b := (*[22]byte)(dst[22*i:])
+			binary.LittleEndian.PutUint16(b[:], F32ToF16(d))
 			pack5(b[2:], &q)
-		}
+		})
 		return
 	}
 	for i := range len(src) / 32 {

@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q5_k: as q4_k with five-bit codes. d, m, 12 bytes of scales and minima, 32 bytes of fifth bits (bit g of byte j belongs
 // to value 32g + j), 128 bytes of nibbles.
@@ -29,9 +33,10 @@ func decodeQ5K(dst []float32, src []byte) {
 
 func encodeQ5K(dst []byte, src, importance []float32) {
 	var l [256]uint8
+	var o octet
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[176]byte)(dst[176*i:])
-		scalesAffine6(b[:16], x, at256(importance, i), 31, ladder{first: -0.5, step: 0.1, count: 15}, &l)
+		o.scalesAffine6(b[:16], x, at256(importance, i), 31, simd.AffineGrid{First: -0.5, Step: 0.1, Count: 15}, &l)
 		high := (*[32]byte)(b[16:])
 		clear(high[:])
 		for h := range 4 {

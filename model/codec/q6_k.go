@@ -1,6 +1,10 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // q6_k: super-blocks of 256 values in 16 groups of 16: x = d*s*(q-32) with six-bit q, signed byte scale s of the group,
 // half d of the super-block. 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 scales, d. In each half of 128
@@ -30,17 +34,23 @@ func decodeQ6K(dst []float32, src []byte) {
 }
 
 func encodeQ6K(dst []byte, src, importance []float32) {
-	var l [256]int8
+	var l [256]uint8
+	var o [2]octet
 	var scales [16]float32
 	for i := range len(src) / 256 {
 		x, b := src[256*i:256*i+256], (*[210]byte)(dst[210*i:])
 		w := at256(importance, i)
-		for g := range scales {
-			var ws []float32
+		for h := range o {
+			o := &o[h]
+			groups := o.take(x[128*h : 128*h+128])
+			weights := o.w[:128]
 			if w != nil {
-				ws = w[16*g : 16*g+16]
+				simd.Groups8(weights, w[128*h:128*h+128])
+			} else {
+				o.squares(128)
 			}
-			scales[g] = symmetric(x[16*g:16*g+16], ws, 32, l[16*g:])
+			simd.FitSymmetric8(&o.fit, groups, weights, 32)
+			copy(scales[8*h:], o.fit.Scale[:])
 		}
 		top, magnitude := largest(scales[:])
 		if magnitude < tiny {
@@ -54,17 +64,17 @@ func encodeQ6K(dst []byte, src, importance []float32) {
 		for g, v := range scales {
 			s := int8(min(127, nearest(float32(inverse*v))))
 			b[192+g] = byte(s)
-			requantizeSymmetric(x[16*g:16*g+16], d*float32(s), 32, l[16*g:])
+			o[g/8].requantize(l[16*g:16*g+16], x[16*g:16*g+16], d*float32(s), g%8, 32)
 		}
 		packQ6K(b, &l)
 	}
 }
 
-func packQ6K(b *[210]byte, l *[256]int8) {
+func packQ6K(b *[210]byte, l *[256]uint8) {
 	for h := range 2 {
-		q, low, high := (*[128]int8)(l[128*h:]), (*[64]byte)(b[64*h:]), (*[32]byte)(b[128+32*h:])
+		q, low, high := (*[128]uint8)(l[128*h:]), (*[64]byte)(b[64*h:]), (*[32]byte)(b[128+32*h:])
 		for j := range high {
-			q0, q1, q2, q3 := byte(q[j]), byte(q[32+j]), byte(q[64+j]), byte(q[96+j])
+			q0, q1, q2, q3 := q[j], q[32+j], q[64+j], q[96+j]
 			low[j] = q0&15 | q2<<4
 			low[32+j] = q1&15 | q3<<4
 			high[j] = q0>>4 | q1>>4<<2 | q2>>4<<4 | q3>>4<<6

@@ -2,7 +2,8 @@ package codec
 
 import (
 	"encoding/binary"
-	"math"
+
+	"github.com/parelm/pare/internal/simd"
 )
 
 // q8_0: blocks of 32 values, a half scale d and 32 signed bytes q: x = d*q, d = max|x|/127.
@@ -19,21 +20,4 @@ func decodeQ8_0(dst []float32, src []byte) {
 	}
 }
 
-func encodeQ8_0(dst []byte, src, _ []float32) {
-	for i := range len(src) / 32 {
-		x, b := (*[32]float32)(src[32*i:]), (*[34]byte)(dst[34*i:])
-		var bits uint32 // of the largest magnitude: magnitudes compare as their bits
-		for _, v := range x {
-			bits = max(bits, math.Float32bits(v)&^(1<<31))
-		}
-		d := math.Float32frombits(bits) / 127
-		var inverse float32
-		if d != 0 {
-			inverse = 1 / d
-		}
-		binary.LittleEndian.PutUint16(b[:], F32ToF16(d))
-		for j, v := range x {
-			b[2+j] = byte(roundAway(v * inverse))
-		}
-	}
-}
+func encodeQ8_0(dst []byte, src, _ []float32) { simd.EncodeQ8_0(dst, src) }

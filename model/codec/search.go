@@ -1,6 +1,10 @@
 package codec
 
-import "math"
+import (
+	"math"
+
+	"github.com/parelm/pare/internal/simd"
+)
 
 // The encoders follow ggml's reference quantizer (ggml-quants.c of llama.cpp) bit for bit: the same candidates are
 // compared with the same float32 arithmetic in the same order, so the bytes are equal on every machine. Two rules keep
@@ -21,8 +25,6 @@ func roundAway(v float32) int32 {
 }
 
 func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
-
-func sqrt(v float32) float32 { return float32(math.Sqrt(float64(v))) }
 
 // sumSquares adds the squares in order.
 func sumSquares(x []float32) float32 {
@@ -46,10 +48,80 @@ func largest(x []float32) (value, magnitude float32) {
 // tiny is the magnitude below which a group counts as all zero.
 const tiny = 1e-15
 
-// weigh sets w to importance * sqrt(sigma2 + x*x): the weights of squared errors when importances are given. Large values
-// matter a little more than their importance says.
-func weigh(w, importance, x []float32, sigma2 float32) {
-	for i, v := range x {
-		w[i] = importance[i] * sqrt(sigma2+float32(v*v))
+// octet is room for a search over eight groups of up to 32 values, which lie side by side in x.
+type octet struct {
+	x, w, spare [256]float32
+	fit         simd.Fit8
+}
+
+// take lays eight groups side by side and returns them.
+func (o *octet) take(groups []float32) []float32 {
+	x := o.x[:len(groups)]
+	simd.Groups8(x, groups)
+	return x
+}
+
+// weighed sets the weights of the groups to importance * sqrt(sigma2 + x*x): large values matter a little more than their
+// importance says. It returns them.
+func (o *octet) weighed(groups, importance []float32, sigma2 float32) []float32 {
+	w, spare := o.w[:len(groups)], o.spare[:len(groups)]
+	simd.WeighImportance(spare, importance, groups, sigma2)
+	simd.Groups8(w, spare)
+	return w
+}
+
+// squares sets the weights to x*x and returns them. The groups have been taken.
+func (o *octet) squares(n int) []float32 {
+	simd.Mul(o.w[:n], o.x[:n], o.x[:n])
+	return o.w[:n]
+}
+
+// blocks calls f for each eight blocks of 32 values of a row, with their place; at the end of a row zeros stand for blocks
+// that are not there.
+func (o *octet) blocks(src, importance []float32, f func(first, n int, x, importance []float32)) {
+	for i := 0; i < len(src); i += 256 {
+		x, w := src[i:min(i+256, len(src))], at256(importance, i/256)
+		n := len(x) / 32
+		if n < 8 {
+			padded, weights := make([]float32, 256), []float32(nil)
+			copy(padded, x)
+			if importance != nil {
+				weights = make([]float32, 256)
+				copy(weights, importance[i:])
+			}
+			x, w = padded, weights
+		}
+		f(i/32, n, x, w)
 	}
+}
+
+// fineLadder is the list of grids of q4_1, q5_1 and the k formats with importances.
+var fineLadder = simd.AffineGrid{First: -0.9, Step: 0.05, Count: 36}
+
+// symmetric sets l to the codes plus nmax that FitSymmetric8 found for group g, whose values are x.
+func (o *octet) symmetric(l []uint8, x []float32, g, nmax int) {
+	if o.fit.Inverse[g] == 0 { // a group of zeros
+		clear(l)
+		return
+	}
+	simd.RoundMul(l, x, o.fit.Inverse[g], 0, -nmax, nmax-1)
+}
+
+// requantize sets l to nmax plus the codes of x on the grid d*l. Where d is 0 the codes of the search stay: they have no
+// effect.
+func (o *octet) requantize(l []uint8, x []float32, d float32, g, nmax int) {
+	if d == 0 {
+		o.symmetric(l, x, g, nmax)
+		return
+	}
+	simd.RoundDiv(l, x, d, 0, -nmax, nmax-1)
+}
+
+// requantizeAffine sets l to the codes of x on the grid d*l - m, likewise.
+func (o *octet) requantizeAffine(l []uint8, x []float32, d, m float32, g, nmax int) {
+	if d == 0 {
+		simd.RoundMul(l, x, o.fit.Inverse[g], o.fit.Least[g], 0, nmax)
+		return
+	}
+	simd.RoundDiv(l, x, d, m, 0, nmax)
 }
