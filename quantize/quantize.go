@@ -36,7 +36,8 @@ type Report struct {
 	// Budget says how formats were chosen; nil where they were not.
 	Budget *Budget `json:"budget,omitempty"`
 
-	open []io.Closer
+	open    []io.Closer
+	streams []*streamed
 }
 
 // Close closes the files of the journal, which the quantized model reads.
@@ -58,6 +59,9 @@ type Options struct {
 	// Journal keeps finished matrices, so that a run that is cut short goes on where it was, and none stays in memory; nil
 	// keeps them in memory.
 	Journal Journal
+	// Stream encodes matrices whenever the model that Run returns is read, instead of keeping them: for a model that is
+	// written once, where Settings.Streams allows it. Report.Complete then tells errors, after the writing.
+	Stream bool
 }
 
 // holdOut keeps one in so many samples out of calibration, to measure errors with.
@@ -102,6 +106,12 @@ func Apply(ctx context.Context, m *model.Model, choices []Choice, a Algorithm, o
 		}
 		w.todo[c.Weight] = c.Codec
 	}
+	if o.Stream {
+		if err := w.streamAll(ctx, choices); err != nil {
+			return nil, nil, err
+		}
+		return w.result(choices)
+	}
 	if needs := a.Needs(); needs != nil {
 		if err := w.calibrated(ctx, *needs); err != nil {
 			return nil, nil, err
@@ -122,8 +132,13 @@ func Apply(ctx context.Context, m *model.Model, choices []Choice, a Algorithm, o
 			task.Add(1)
 		}
 	}
-	out := m.With(w.tensors)
-	r := &Report{Bytes: out.Bytes(), Resumed: w.resumed, open: w.open}
+	return w.result(choices)
+}
+
+// result returns the quantized model and what is known about it.
+func (w *work) result(choices []Choice) (*model.Model, *Report, error) {
+	out := w.m.With(w.tensors)
+	r := &Report{Bytes: out.Bytes(), Resumed: w.resumed, open: w.open, streams: w.streams}
 	r.BitsPerWeight = 8 * float64(r.Bytes) / float64(out.Graph.Parameters())
 	for _, c := range choices {
 		if t, ok := w.reports[c.Weight]; ok {

@@ -45,25 +45,9 @@ func (a *RTN) encoded(ctx context.Context, p *Problem) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	experts := p.experts()
-	importances := make([][]float32, experts)
-	for e := range importances {
-		if a.Importance && p.Inputs != nil {
-			importances[e] = p.Inputs.ExpertImportance(e)
-		}
-	}
-	encode := p.Codec.Encode
-	if _, own := codec.GroupOf(p.Codec); own && a.Clip {
-		g, err := gridOf(p.Codec)
-		if err != nil {
-			return nil, err
-		}
-		for e := range importances {
-			if importances[e] == nil {
-				importances[e] = ones(p.Cols)
-			}
-		}
-		encode = g.encode
+	enc, err := a.encoder(p)
+	if err != nil {
+		return nil, err
 	}
 	data := make([]byte, p.Rows*rb)
 	forRows(p.Rows, p.Cols, func(lo, hi int) {
@@ -71,10 +55,35 @@ func (a *RTN) encoded(ctx context.Context, p *Problem) ([]byte, error) {
 			return
 		}
 		for r := lo; r < hi; r++ {
-			encode(data[r*rb:(r+1)*rb], p.W[r*p.Cols:(r+1)*p.Cols], importances[r*experts/p.Rows])
+			enc.row(data[r*rb:(r+1)*rb], p.W[r*p.Cols:(r+1)*p.Cols], enc.importance(r))
 		}
 	})
 	return data, ctx.Err()
+}
+
+// encoder returns how the rows of a problem are encoded, whose values it does not look at.
+func (a *RTN) encoder(p *Problem) (encoder, error) {
+	experts := p.experts()
+	importances := make([][]float32, experts)
+	for e := range importances {
+		if a.Importance && p.Inputs != nil {
+			importances[e] = p.Inputs.ExpertImportance(e)
+		}
+	}
+	row := p.Codec.Encode
+	if _, own := codec.GroupOf(p.Codec); own && a.Clip {
+		g, err := gridOf(p.Codec)
+		if err != nil {
+			return encoder{}, err
+		}
+		for e := range importances {
+			if importances[e] == nil {
+				importances[e] = ones(p.Cols)
+			}
+		}
+		row = g.encode
+	}
+	return encoder{row, func(r int) []float32 { return importances[r*experts/p.Rows] }}, nil
 }
 
 // experts returns how many stacked matrices have inputs of their own.

@@ -23,6 +23,7 @@ type work struct {
 	values  map[*model.Weight][]float32 // weights of the layer at hand that folds changed
 	resumed int
 	open    []io.Closer // files of the journal
+	streams []*streamed
 }
 
 // unreached says how many experts no calibration token reached, whose weights are then rounded without knowing their inputs.

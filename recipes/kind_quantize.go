@@ -168,7 +168,7 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 			return err
 		}
 	}
-	if m.Bytes() >= quantize.JournalBytes {
+	if o.Stream = s.Streams(s.algorithm, o.Imatrix); !o.Stream && m.Bytes() >= quantize.JournalBytes {
 		c, err := j.Checkpoints()
 		if err != nil {
 			return err
@@ -183,6 +183,7 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 	if err := j.save(ctx, small, !quantize.Packed(s.Format), s.Format); err != nil {
 		return err
 	}
+	r.Complete()
 	if err := s.card(j, r); err != nil {
 		return err
 	}

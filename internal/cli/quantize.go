@@ -118,6 +118,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	r.Complete()
 	if j, ok := o.Journal.(scratch); ok {
 		if err := errors.Join(r.Close(), j.Remove()); err != nil {
 			return err
@@ -182,7 +183,7 @@ func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t stor
 			return o, err
 		}
 	}
-	if m.Bytes() < quantize.JournalBytes {
+	if o.Stream = s.Streams(a, o.Imatrix); o.Stream || m.Bytes() < quantize.JournalBytes {
 		return o, nil
 	}
 	// A journal of other work must not be found: its key is all that the result depends on.
