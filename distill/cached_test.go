@@ -29,8 +29,12 @@ func TestSparseIsUnbiased(t *testing.T) {
 	for seed := range uint64(seeds) {
 		clear(got)
 		record := encodeSparse(nil, logits, top, s, rng.New(seed))
-		if rest := decodeSparse(record, s, ids, got); len(rest) != 0 {
-			t.Fatalf("%d bytes of a record are left over", len(rest))
+		rest, h, err := decodeSparse(record, ids, got)
+		if err != nil || len(rest) != 0 {
+			t.Fatalf("%d bytes of a record are left over, %v", len(rest), err)
+		}
+		if want := entropy(p); math.Abs(float64(h)-want) > 1.0/entropyCodes {
+			t.Fatalf("entropy %g, want %g", h, want)
 		}
 		sum := 0.0
 		for i, id := range ids {
@@ -98,13 +102,22 @@ func TestCachedTeachesLikeLive(t *testing.T) {
 	if err := c.answer(t.Context(), b, &want{needs: needSparse}); err != nil {
 		t.Fatal(err)
 	}
-	for _, record := range c.records {
-		if n := len(record); n > 150*100 {
-			t.Errorf("%d bytes for 100 tokens", n)
-		}
+	record, err := c.record(t.Context(), b.IDs)
+	if n := len(record); err != nil || n > 150*100 {
+		t.Errorf("%d bytes for 100 tokens, %v", n, err)
 	}
 	s.Temperature = 2
 	if _, _, err := Run(t.Context(), small, teacher, text(8000, 128), s, Options{}); err == nil {
 		t.Error("a cache serves a temperature that it does not know")
 	}
+}
+
+func entropy(p []float64) float64 {
+	h := 0.0
+	for _, x := range p {
+		if x > 0 {
+			h -= x * math.Log(x)
+		}
+	}
+	return h
 }

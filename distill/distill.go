@@ -63,6 +63,8 @@ type Options struct {
 	// Formats, unless empty, makes training aware of quantization: the forward pass sees these weights of the student rounded to
 	// their formats, and that is how the result holds them.
 	Formats map[*model.Weight]codec.Codec
+	// Name is what a cached teacher calls the model that it was made of.
+	Name string
 	// Note, unless nil, is told a line now and then.
 	Note func(line string)
 }
@@ -119,29 +121,14 @@ func (r *run) prepare(text Text) error {
 			return err
 		}
 	}
-	list := r.s.losses(r.teacher != nil)
+	list := r.s.losses(r.teacher)
 	b := &build{temperature: r.s.Temperature, vocab: r.student.Graph.Logits.Out.Size(), want: &r.want,
 		layers: len(r.student.Config.Layers), width: r.student.Config.Hidden}
 	for _, l := range list {
 		r.want.needs |= l.needs()
 	}
-	if t := r.teacher; t != nil {
-		if t.vocab() != b.vocab {
-			return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", t.vocab(), b.vocab)
-		}
-		b.teacherLayers, b.teacherWidth = t.shape()
-		able := t.can()
-		if c, ok := t.(*cached); ok {
-			b.sparse = c.kept()
-		}
-		for _, l := range list {
-			if _, kl := l.Loss.(*KL); kl && able&needSparse != 0 {
-				continue
-			}
-			if l.needs()&^able != 0 {
-				return fmt.Errorf("loss %s: this teacher cannot tell what it needs", l.name)
-			}
-		}
+	if err := r.meet(list, b); err != nil {
+		return err
 	}
 	losses, err := drawn(list, b)
 	if err != nil {
@@ -150,8 +137,61 @@ func (r *run) prepare(text Text) error {
 	if r.t, err = r.newTrainer(losses); err != nil {
 		return err
 	}
+	return r.cut(text)
+}
+
+// meet holds what the losses want against what the teacher can tell.
+func (r *run) meet(list []named, b *build) error {
+	t := r.teacher
+	if t == nil {
+		return nil
+	}
+	if t.vocab() != b.vocab {
+		return fmt.Errorf("the teacher has %d tokens in its vocabulary, the student %d: they cannot be compared", t.vocab(), b.vocab)
+	}
+	b.teacherLayers, b.teacherWidth = t.shape()
+	b.most = t.most()
+	able := t.can()
+	if c, ok := t.(*cached); ok && able&needSparse != 0 {
+		b.sparse = c.kept()
+	}
+	for _, l := range list {
+		if _, kl := l.Loss.(*KL); kl && able&needSparse != 0 {
+			continue
+		}
+		if l.needs()&^able != 0 {
+			hint := ""
+			if b.most > 0 {
+				hint = fmt.Sprintf("; it names its %d most probable tokens: use topk_kl", b.most)
+			}
+			return fmt.Errorf("loss %s: this teacher cannot tell what it needs%s", l.name, hint)
+		}
+	}
+	return nil
+}
+
+// cut cuts the text into sequences and holds some back. A cached teacher is asked about the same sequences again and again, and one
+// that is a file about its own.
+func (r *run) cut(text Text) error {
 	length := r.s.Length(r.student.Config)
-	rest, held := split(text, r.s.Validation, length)
+	var held [][]int32
+	var err error
+	if c, ok := r.teacher.(*cached); ok {
+		if c.file != nil {
+			text = c.file.Text()
+			if length = c.file.Length; length > r.student.Config.MaxContext() || r.s.MaxSeqLength > 0 && r.s.MaxSeqLength != length {
+				return fmt.Errorf("%s holds sequences of %d tokens: max_seq_length is %d, the student's context %d", c.file.path, length, r.s.MaxSeqLength, r.student.Config.MaxContext())
+			}
+		}
+		r.order, held, err = newFixedOrder(text, length, r.s.Seed, r.s.Validation)
+	} else {
+		var rest Text
+		rest, held = split(text, r.s.Validation, length)
+		r.order, err = newOrder(rest, length, r.s.Seed)
+	}
+	if err != nil {
+		return err
+	}
 	for held = thin(held); len(held) > 0; {
 		n := min(len(held), r.s.BatchSize)
 		x := newBatch(n, length)
@@ -160,10 +200,7 @@ func (r *run) prepare(text Text) error {
 		}
 		r.held, held = append(r.held, x), held[n:]
 	}
-	if r.order, err = newOrder(rest, length, r.s.Seed); err == nil {
-		r.order.fixed = b.sparse > 0
-	}
-	return err
+	return nil
 }
 
 // loop makes the steps.

@@ -42,16 +42,16 @@ func logProbabilities(t *train.Tape, temperature float64) (p, q train.Value) {
 	return p, t.Logits().Scale(1 / temperature).LogSoftmax()
 }
 
-// sparseKL is the divergence from what a cached teacher keeps of a position, at temperature 1: sum p^ (ln p^ - ln q).
+// sparseKL is the divergence from what a cached teacher keeps of a position, at temperature 1: -H(p) - sum p^ ln q, whose value and
+// gradient are those of the whole distribution on average.
 func sparseKL(b *build, temperature float64) (train.Loss, error) {
 	if temperature != 1 {
 		return train.Loss{}, fmt.Errorf("a cached teacher knows its probabilities at temperature 1, not at %g", temperature)
 	}
 	b.want.needs = b.want.needs&^needLogits | needSparse
-	inputs := []train.Input{{Name: sparseIDs, Width: b.sparse, Int: true}, {Name: sparseProb, Width: b.sparse}}
+	inputs := []train.Input{{Name: sparseIDs, Width: b.sparse, Int: true}, {Name: sparseProb, Width: b.sparse}, {Name: sparseEntropy}}
 	return train.Loss{Inputs: inputs, Draw: func(t *train.Tape) train.Value {
-		p := t.Input(sparseProb)
 		q, _ := t.Logits().LogSoftmax().Pick(t.Input(sparseIDs))
-		return p.Mul(p.Plus(1e-30).Log().Sub(q)).Sum()
+		return t.Input(sparseProb).Mul(q).Sum().Add(t.Input(sparseEntropy)).Scale(-1)
 	}}, nil
 }

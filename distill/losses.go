@@ -59,6 +59,7 @@ type build struct {
 	vocab                       int
 	layers, width               int // of the student
 	teacherLayers, teacherWidth int // 0 where the teacher has no hidden states to show
+	most                        int // tokens that the teacher can name; 0 means all
 	sparse                      int // tokens that a cached teacher has of a position; 0 for teachers that are not
 	want                        *want
 }
@@ -140,15 +141,19 @@ type named struct {
 	Loss
 }
 
-// losses lists the losses in the order of their names: those given, or the usual one.
-func (s *Settings) losses(teacher bool) []named {
+// losses lists the losses in the order of their names: those given, or the one that fits the teacher, nil for none.
+func (s *Settings) losses(t Teacher) []named {
 	given := s.Losses
-	if len(given) == 0 {
-		name := "ce"
-		if teacher {
-			name = "kl"
-		}
-		given = Losses{name: lossKinds[name]()}
+	switch {
+	case len(given) > 0:
+	case t == nil:
+		given = Losses{"ce": lossKinds["ce"]()}
+	case t.can()&(needLogits|needSparse) != 0:
+		given = Losses{"kl": lossKinds["kl"]()}
+	default:
+		l := lossKinds["topk_kl"]().(*TopKKL)
+		l.K = t.most()
+		given = Losses{"topk_kl": l}
 	}
 	var out []named
 	for _, name := range slices.Sorted(maps.Keys(given)) {

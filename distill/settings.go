@@ -126,7 +126,7 @@ func (s *Settings) Check(m *model.Model, teacher bool) error {
 	if n := s.Length(m.Config); n < 2 {
 		return fmt.Errorf("sequences of %d tokens teach nothing: max_seq_length must be at least 2", n)
 	}
-	for _, t := range s.losses(teacher) {
+	for _, t := range s.losses(nil) {
 		if t.needs() != 0 && !teacher {
 			return fmt.Errorf("loss %s needs a teacher", t.name)
 		}

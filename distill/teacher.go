@@ -18,6 +18,8 @@ type Teacher interface {
 	shape() (layers, width int)
 	// can returns what it can be asked for.
 	can() need
+	// most returns how many of its most probable tokens it can name, at temperature 1; 0 means all at any temperature.
+	most() int
 	// answer adds what is wanted to a batch, as inputs of the losses.
 	answer(ctx context.Context, b *train.Batch, w *want) error
 }
@@ -55,6 +57,8 @@ func (l *live) vocab() int { return l.e.Vocab() }
 func (l *live) shape() (layers, width int) {
 	return len(l.e.Model.Config.Layers), l.e.Model.Config.Hidden
 }
+
+func (l *live) most() int { return 0 }
 
 func (l *live) can() need { return needLogits | needTop | needHidden }
 

@@ -24,8 +24,8 @@ type order struct {
 	text   Text
 	seed   uint64
 	length int
-	pieces int  // in an epoch
-	fixed  bool // every epoch cuts at the same places
+	pieces int   // in an epoch
+	fixed  []int // unless nil, every epoch cuts at these places
 
 	epoch int // that the fields below are of; -1 before the first
 	shift int
@@ -46,12 +46,35 @@ func (o *order) start(i int) int {
 	if e := i / o.pieces; e != o.epoch {
 		r := rng.New(o.seed, rng.Hash("distill epoch"), uint64(e))
 		room := len(o.text.IDs) - 1 - o.pieces*o.length
-		o.epoch, o.shift, o.perm = e, r.Intn(min(room, o.length)+1), r.Perm(o.pieces)
-		if o.fixed {
-			o.shift = 0
-		}
+		o.epoch, o.shift, o.perm = e, r.Intn(max(0, min(room, o.length))+1), r.Perm(o.pieces)
+	}
+	if o.fixed != nil {
+		return o.fixed[o.perm[i%o.pieces]]
 	}
 	return o.shift + o.perm[i%o.pieces]*o.length
+}
+
+// newFixedOrder places the sequences that a cached teacher has answers for: the text cut into pieces of one length from its start, so
+// that they come again in every epoch. held is a share of them that is held back.
+func newFixedOrder(t Text, length int, seed uint64, share float64) (o *order, held [][]int32, err error) {
+	n := (len(t.IDs) - 1) / length
+	if n < 1 {
+		return nil, nil, fmt.Errorf("%d tokens of training text make no sequence of %d", len(t.IDs), length)
+	}
+	out := int(share * float64(n) / stretch)
+	if share > 0 && n >= 4*stretch {
+		out = max(out, 1)
+	}
+	o = &order{text: t, seed: seed, length: length, epoch: -1, fixed: []int{}}
+	for i := range n {
+		if out > 0 && i/(n/out) < out && i%(n/out) < stretch && n/out > stretch {
+			held = append(held, slices.Clone(t.IDs[i*length:(i+1)*length+1]))
+			continue
+		}
+		o.fixed = append(o.fixed, i*length)
+	}
+	o.pieces = len(o.fixed)
+	return o, held, nil
 }
 
 // batch returns the sequences first to first+rows.

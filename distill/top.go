@@ -65,6 +65,17 @@ func (t *top) row(at int, logits []float32) {
 	t.tail[at] = float32(max(floor, math.Log(rest)-norm))
 }
 
+// set takes the k largest of a row from those that a cache keeps, largest first, with p of each; the rest is the tail.
+func (t *top) set(at int, ids []int32, p []float32) {
+	rest := 1.0
+	for i := range t.k {
+		t.ids[at*t.k+i] = ids[i]
+		t.kept[at*t.k+i] = float32(max(floor, math.Log(float64(p[i]))))
+		rest -= float64(p[i])
+	}
+	t.tail[at] = float32(max(floor, math.Log(max(0, rest))))
+}
+
 // largest appends the ids of the k largest values, largest first; of equal ones the lower ids come first. It keeps a heap
 // whose root is the smallest of those kept.
 func largest(heap []int32, v []float32, k int) []int32 {

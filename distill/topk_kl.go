@@ -41,6 +41,9 @@ func (l *TopKKL) build(b *build) (train.Loss, error) {
 		return train.Loss{}, fmt.Errorf("k is %d, the vocabulary has %d tokens: use kl", l.K, b.vocab)
 	}
 	temperature := l.at(b)
+	if b.most > 0 && (l.K > b.most || temperature != 1) {
+		return train.Loss{}, fmt.Errorf("k is %d at temperature %g: this teacher names its %d most probable tokens, at temperature 1", l.K, temperature, b.most)
+	}
 	b.want.top = append(b.want.top, topWant{l.K, temperature})
 	ids, kept, tail := topNames(l.K, temperature)
 	inputs := []train.Input{{Name: ids, Width: l.K, Int: true}, {Name: kept, Width: l.K}, {Name: tail}}
