@@ -37,7 +37,7 @@ func groupsOf8(values int) int {
 func Groups8(dst, src []float32) {
 	same(len(dst), len(src))
 	n := groupsOf8(len(src))
-	if impl != generic {
+	if impl.x86() {
 		groups8(&dst[0], &src[0], n)
 		return
 	}
@@ -52,7 +52,7 @@ func Groups8(dst, src []float32) {
 func WeighSpread8(w, x []float32) {
 	same(len(w), len(x))
 	n := groupsOf8(len(x))
-	if impl != generic {
+	if impl.x86() {
 		weighSpread8(&w[0], &x[0], n)
 		return
 	}
@@ -64,7 +64,7 @@ func WeighImportance(w, importance, x []float32, sigma2 float32) {
 	same(len(w), len(x))
 	same(len(importance), len(x))
 	n := 0
-	if impl != generic && len(x) >= 8 {
+	if impl.x86() && len(x) >= 8 {
 		n = len(x) &^ 7
 		weighImportance(&w[0], &importance[0], &x[0], n, sigma2)
 	}
@@ -78,7 +78,7 @@ func FitAffine8(f *Fit8, x, w []float32, nmax int, g AffineGrid) {
 	same(len(w), len(x))
 	n := groupsOf8(len(x))
 	switch {
-	case impl == generic:
+	case !impl.x86():
 		fitAffineGeneric(f, x, w, n, int32(nmax), g)
 	case g.Absolute:
 		fitAffineAbs8(f.slots(), &x[0], &w[0], n, nmax, g.Count, g.First, g.Step)
@@ -96,7 +96,7 @@ func (f *Fit8) slots() *float32 { return &f.Scale[0] }
 func FitSymmetric8(f *Fit8, x, w []float32, nmax int) {
 	same(len(w), len(x))
 	n := groupsOf8(len(x))
-	if impl != generic {
+	if impl.x86() {
 		fitSymmetric8(f.slots(), &x[0], &w[0], n, nmax)
 		return
 	}
@@ -107,7 +107,7 @@ func FitSymmetric8(f *Fit8, x, w []float32, nmax int) {
 // -nmax, up to five rounds move single codes to their best place while that explains more. Only Scale is set.
 func FitDescend8(f *Fit8, x []float32, nmax int) {
 	n := groupsOf8(len(x))
-	if impl != generic {
+	if impl.x86() {
 		fitDescend8(f.slots(), &x[0], n, nmax)
 		return
 	}
@@ -128,7 +128,7 @@ func (f *Fit8) Codes(l []uint8, g, nmax int) {
 func FitIQ4(f *Fit8, x, w []float32) {
 	same(len(w), len(x))
 	n := groupsOf8(len(x))
-	if impl != generic {
+	if impl.x86() {
 		fitIQ48(f.slots(), &x[0], &w[0], n)
 		return
 	}
@@ -138,7 +138,7 @@ func FitIQ4(f *Fit8, x, w []float32) {
 // RoundIQ4 sets l to the indexes of the table values nearest to inverse*x. Lengths are a multiple of 16.
 func RoundIQ4(l []uint8, x []float32, inverse float32) {
 	n := sixteens(l, x)
-	if impl != generic {
+	if impl.x86() {
 		roundIQ4(&l[0], &x[0], n, inverse)
 		return
 	}
@@ -151,7 +151,7 @@ func RoundIQ4(l []uint8, x []float32, inverse float32) {
 // multiple of 16.
 func RoundMul(l []uint8, x []float32, inverse, least float32, lo, hi int) {
 	n := sixteens(l, x)
-	if impl != generic {
+	if impl.x86() {
 		codesMul(&l[0], &x[0], n, lo, hi, inverse, least)
 		return
 	}
@@ -163,7 +163,7 @@ func RoundMul(l []uint8, x []float32, inverse, least float32, lo, hi int) {
 // RoundDiv sets l = (x+least)/scale likewise.
 func RoundDiv(l []uint8, x []float32, scale, least float32, lo, hi int) {
 	n := sixteens(l, x)
-	if impl != generic {
+	if impl.x86() {
 		codesDiv(&l[0], &x[0], n, lo, hi, scale, least)
 		return
 	}
@@ -188,7 +188,7 @@ func EncodeQ8_0(dst []byte, src []float32) {
 	if blocks == 0 {
 		return
 	}
-	if impl != generic {
+	if impl.x86() {
 		encodeQ8_0(&dst[0], &src[0], blocks)
 		return
 	}

@@ -15,6 +15,9 @@ const (
 	dotprod                       // ARM64: SDOT of ARMv8.2 too
 )
 
+// x86 reports whether it is one of x86: some kernels exist there alone.
+func (i implementation) x86() bool { return i == avx2 || i == avx512 || i == amx }
+
 var implementationNames = [...]string{generic: "generic", avx2: "avx2", avx512: "avx512", amx: "amx", neon: "neon", dotprod: "dotprod"}
 
 // impl is the implementation in use, of vector kernels: avx512 where tiles are in use beside it. Tests change them; nothing
