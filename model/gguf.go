@@ -34,6 +34,13 @@ func openGGUF(path string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if kind, err := file.Metadata().String("general.type"); err == nil && kind == "adapter" {
+		m, err := openLoRA(path, file)
+		if err != nil {
+			file.Close()
+		}
+		return m, err
+	}
 	m, err := fromGGUF(path, file)
 	if err != nil {
 		file.Close()

@@ -21,6 +21,9 @@ type GGUFOptions struct {
 // SaveGGUF writes the model as one GGUF file that llama.cpp loads: vectors in float32, matrices as they are stored,
 // tokenizer and chat template in the metadata.
 func (m *Model) SaveGGUF(ctx context.Context, f SinkFile, o GGUFOptions) error {
+	if err := m.unadapted(); err != nil {
+		return err
+	}
 	if err := m.checkGGUF(); err != nil {
 		return err
 	}

@@ -138,6 +138,9 @@ func (m *Model) bindHF(files tensorFiles) error {
 	if c, ok := u.(*compressed); ok {
 		m.activations = c.rounds
 	}
+	if m.Config.hf.roundsActivations() {
+		m.Warnings = append(m.Warnings, "the checkpoint asks for activations rounded to eight bits with one scale a token; here they are rounded more finely, in blocks of 32 or not at all: other programs' results lie a little further from the original")
+	}
 	var failed error
 	err = m.assemble(hfSlots(m.Graph, f), func(name string) (*tensor.Tensor, bool) {
 		if u != nil && failed == nil {

@@ -25,6 +25,7 @@ type Model struct {
 
 	activations bool // see RoundActivations
 	gptq        bool // see PackGPTQ
+	adapted     bool // see Adapted
 }
 
 // Tensor returns the tensor of a weight of the graph, named canonically and shaped as the graph says.
@@ -93,6 +94,9 @@ func Open(path string) (*Model, error) {
 	}
 	if _, err := os.Stat(filepath.Join(path, "config.json")); err == nil {
 		return openHF(path)
+	}
+	if _, err := os.Stat(filepath.Join(path, peftConfig)); err == nil {
+		return openPEFT(path)
 	}
 	if found, _ := filepath.Glob(filepath.Join(path, "*.gguf")); len(found) == 1 {
 		return openGGUF(found[0])

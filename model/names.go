@@ -129,6 +129,9 @@ func slots(g *Graph, table []Stored) []slot {
 	var out []slot
 	done := map[string]bool{}
 	for _, w := range g.Weights {
+		if strings.HasSuffix(w.Name, loraA) || strings.HasSuffix(w.Name, loraB) {
+			continue // an adapter's, which lie beside the checkpoint
+		}
 		site, layer, kind := splitName(w.Name)
 		e := bySite[site]
 		if e == nil {

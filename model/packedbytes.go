@@ -128,3 +128,21 @@ func (v *joinedRows) ReadRows(dst []byte, lo, hi int) error {
 	}
 	return nil
 }
+
+// roundsActivations reports whether quantization_config asks for rounded activations.
+func (o *object) roundsActivations() bool {
+	q := o.sub("quantization_config")
+	if q == nil {
+		return false
+	}
+	groups := q.sub("config_groups")
+	if groups == nil {
+		return false
+	}
+	for _, name := range groups.keys {
+		if g := groups.sub(name); g != nil && g.raw("input_activations") != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -56,6 +56,9 @@ func (m *Model) As(format string) (*Model, error) {
 // SaveHF writes the model as a Hugging Face directory: config.json, safetensors in files of about 5 GB, and every
 // tokenizer and generation file as it was.
 func (m *Model) SaveHF(ctx context.Context, sink Sink) error {
+	if err := m.unadapted(); err != nil {
+		return err
+	}
 	conf, err := m.Config.configJSON()
 	if err != nil {
 		return err

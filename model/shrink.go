@@ -81,6 +81,9 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 
 // redraw draws a changed configuration and finds each weight among the old ones.
 func (m *Model) redraw(c *Config, from func(w *Weight) (*Weight, string), keep map[*Axis][]int) (*Model, error) {
+	if err := m.unadapted(); err != nil {
+		return nil, err
+	}
 	if err := c.check(m.Path); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ type Card struct {
 	Settings  string   // as a recipe has them, YAML
 	Inputs    []string // what else went in, with digests
 	File      string   // the GGUF file; empty for a safetensors directory
+	Adapter   string   // the adapter that corrects it, as seen from the card; empty for none
 	Report    *Report
 }
 
@@ -31,8 +32,16 @@ func (c *Card) Markdown() []byte {
 		w("    pare generate %s -p \"Once upon a time\"\n    llama-cli -m %s -p \"Once upon a time\"\n", c.File, c.File)
 		w("For ollama, a file `Modelfile` with the line `FROM ./%s`, then\n", c.File)
 		w("    ollama create %s -f Modelfile && ollama run %s\n", c.Name, c.Name)
+		if c.Adapter != "" {
+			w("With the correction of what rounding lost: `pare generate %s`, `llama-cli -m %s --lora %s`, or in the Modelfile `ADAPTER ./%s`.\n",
+				c.Adapter, c.File, c.Adapter, c.Adapter)
+		}
 	} else {
 		w("    pare generate . -p \"Once upon a time\"\n    vllm serve .\n")
+		if c.Adapter != "" {
+			w("With the correction of what rounding lost, in %s: `pare generate` takes that directory as a model, and\n", c.Adapter)
+			w("    vllm serve . --enable-lora --lora-modules corrected=%s\n", c.Adapter)
+		}
 	}
 	w("## How it was made\n")
 	if c.Settings != "" {
@@ -60,11 +69,20 @@ func (c *Card) Markdown() []byte {
 func (c *Card) errors(w func(format string, args ...any)) {
 	w("\n## What each matrix lost\n")
 	w("Relative squared error of the output on the calibration text, and on text held out of it; of the weights where there is no text.\n")
-	w("| matrix | format | error | held out | note |\n|---|---|--:|--:|---|")
+	if c.Adapter != "" {
+		w("| matrix | format | error | held out | with the adapter | note |\n|---|---|--:|--:|--:|---|")
+	} else {
+		w("| matrix | format | error | held out | note |\n|---|---|--:|--:|---|")
+	}
 	for _, x := range c.Report.Tensors {
 		held := ""
 		if x.Held > 0 {
 			held = fmt.Sprintf("%.3g", x.Held)
+		}
+		if c.Adapter != "" && x.Corrected > 0 {
+			held += fmt.Sprintf(" | %.3g", x.Corrected)
+		} else if c.Adapter != "" {
+			held += " | "
 		}
 		w("| %s | %s | %.3g | %s | %s |", x.Name, DisplayName(x.Format), x.Error, held, strings.ReplaceAll(x.Note, "|", "\\|"))
 	}

@@ -34,6 +34,9 @@ type Settings struct {
 	// Rotate sees the model in another basis before anything is rounded: none, or hadamard, which spreads outliers over all
 	// channels. Families whose graph forbids it are refused; a tied head becomes a matrix of its own.
 	Rotate string `yaml:"rotate"`
+	// LowRank is the rank of a correction of what rounding lost in each matrix, kept in bfloat16 as a LoRA adapter beside the
+	// model; 0 makes none.
+	LowRank int `yaml:"low_rank" min:"0" max:"1024"`
 	// AllowFallback permits formats with smaller blocks, or f16, where a row is no multiple of the wanted block.
 	AllowFallback bool `yaml:"allow_fallback"`
 }

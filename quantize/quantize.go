@@ -24,6 +24,8 @@ type TensorReport struct {
 	// Hits is how many calibration tokens each expert got.
 	Hits []int64 `json:"expert_hits,omitempty"`
 	Note string  `json:"note,omitempty"`
+	// Corrected is Error with the adapter of low_rank; 0 where there is none.
+	Corrected float64 `json:"error_with_adapter,omitempty"`
 }
 
 // Report says what quantization did.
@@ -35,6 +37,9 @@ type Report struct {
 
 	// Budget says how formats were chosen; nil where they were not.
 	Budget *Budget `json:"budget,omitempty"`
+
+	// Adapter is the correction that low_rank asks for; nil where it does not.
+	Adapter model.Adapter `json:"-"`
 
 	open    []io.Closer
 	streams []*streamed
@@ -62,6 +67,8 @@ type Options struct {
 	// Stream encodes matrices whenever the model that Run returns is read, instead of keeping them: for a model that is
 	// written once, where Settings.Streams allows it. Report.Complete then tells errors, after the writing.
 	Stream bool
+	// LowRank is the rank of the correction in Report.Adapter; Run takes it from the settings.
+	LowRank int
 }
 
 // holdOut keeps one in so many samples out of calibration, to measure errors with.
@@ -74,6 +81,10 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.checkLowRank(a); err != nil {
+		return nil, nil, err
+	}
+	o.LowRank = s.LowRank
 	choices, err := Plan(m, s)
 	if err != nil {
 		return nil, nil, err
@@ -138,7 +149,7 @@ func Apply(ctx context.Context, m *model.Model, choices []Choice, a Algorithm, o
 // result returns the quantized model and what is known about it.
 func (w *work) result(choices []Choice) (*model.Model, *Report, error) {
 	out := w.m.With(w.tensors)
-	r := &Report{Bytes: out.Bytes(), Resumed: w.resumed, open: w.open, streams: w.streams}
+	r := &Report{Bytes: out.Bytes(), Resumed: w.resumed, open: w.open, Adapter: w.adapter, streams: w.streams}
 	r.BitsPerWeight = 8 * float64(r.Bytes) / float64(out.Graph.Parameters())
 	for _, c := range choices {
 		if t, ok := w.reports[c.Weight]; ok {

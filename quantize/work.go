@@ -22,6 +22,7 @@ type work struct {
 	reports map[*model.Weight]TensorReport
 	values  map[*model.Weight][]float32 // weights of the layer at hand that folds changed
 	resumed int
+	adapter model.Adapter
 	open    []io.Closer // files of the journal
 	streams []*streamed
 }
@@ -117,7 +118,10 @@ func (w *work) float(wt *model.Weight) ([]float32, error) {
 
 // solve quantizes one weight. importance is used where there are no inputs.
 func (w *work) solve(ctx context.Context, wt *model.Weight, inputs, importance *calib.Point) error {
-	if done, err := w.resume(wt); done || err != nil {
+	n, _ := w.todo[wt].Block()
+	correct := w.o.LowRank > 0 && inputs != nil && n != 1 && len(wt.Dims) == 2 && strings.HasPrefix(wt.Name, "layers.")
+	done, err := w.resume(wt)
+	if err != nil || done && !correct {
 		return err
 	}
 	v, err := w.float(wt)
@@ -126,6 +130,9 @@ func (w *work) solve(ctx context.Context, wt *model.Weight, inputs, importance *
 	}
 	t := w.m.Tensor(wt)
 	p := &Problem{Name: wt.Name, W: v, Rows: t.Rows(), Cols: t.Cols(), Codec: w.todo[wt], Inputs: inputs, Stacked: len(wt.Dims) == 3}
+	if done {
+		return w.correct(wt, p)
+	}
 	a := w.a
 	switch n, _ := p.Codec.Block(); {
 	case n == 1:
@@ -144,5 +151,8 @@ func (w *work) solve(ctx context.Context, wt *model.Weight, inputs, importance *
 		report.Hits = inputs.Hits
 		report.Note = strings.TrimPrefix(report.Note+unreached(inputs.Hits), "; ")
 	}
-	return w.keep(wt, wt.Shape(), p.Codec, r.Data, report)
+	if err := w.keep(wt, wt.Shape(), p.Codec, r.Data, report); err != nil || !correct {
+		return err
+	}
+	return w.correct(wt, p)
 }

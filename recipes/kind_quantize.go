@@ -184,6 +184,11 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	r.Complete()
+	if r.Adapter != nil {
+		if err := s.saveAdapter(ctx, j, small, r.Adapter); err != nil {
+			return err
+		}
+	}
 	if err := s.card(j, r); err != nil {
 		return err
 	}
@@ -202,12 +207,38 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 	return j.facts(report.Facts{Models: []report.Model{describe(j.Name, quantize.DisplayName(s.Format), small)}, Tables: tables})
 }
 
+// under is a directory within a stage's artifact.
+type under struct {
+	j   *Job
+	dir string
+}
+
+func (u under) Create(name string) (model.SinkFile, error) { return u.j.Create(u.dir + "/" + name) }
+
+// saveAdapter writes the correction into a directory of its own, from which it opens as a model.
+func (s *quantizeStage) saveAdapter(ctx context.Context, j *Job, m *model.Model, a model.Adapter) error {
+	to := under{j, "adapter"}
+	if quantize.Packed(s.Format) {
+		return m.SaveAdapter(ctx, to, a, "..")
+	}
+	f, err := to.Create("adapter.gguf")
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.SaveAdapterGGUF(f, a, "../"+ggufFile), f.Close())
+}
+
 // card writes the model card beside the model.
 func (s *quantizeStage) card(j *Job, r *quantize.Report) error {
 	c := quantize.Card{Name: j.Name, Base: j.In.Name, Format: s.Format, Algorithm: s.Algorithm, Report: r,
 		Settings: settingLines(&s.Settings, s.algorithm), Inputs: []string{fmt.Sprintf("%s, sha256 %s", j.In.Name, j.In.Digest)}}
 	if !quantize.Packed(s.Format) {
 		c.File = ggufFile
+	}
+	if r.Adapter != nil {
+		if c.Adapter = "adapter"; c.File != "" {
+			c.Adapter = "adapter/adapter.gguf"
+		}
 	}
 	f, err := j.CreateVolatile("README.md")
 	if err != nil {

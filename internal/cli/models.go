@@ -128,6 +128,11 @@ func isGGUF(path string) bool { return strings.EqualFold(filepath.Ext(path), ".g
 // write publishes a model: one GGUF file where the name says so, else a Hugging Face directory with a manifest that says
 // how it was made. It returns the bytes written.
 func write(ctx context.Context, t store.Target, m *model.Model, mix string, how store.Manifest) (int64, error) {
+	return writeWith(ctx, t, m, mix, how, "", nil)
+}
+
+// writeWith is write with one more file in a directory, whose text may speak of what was written.
+func writeWith(ctx context.Context, t store.Target, m *model.Model, mix string, how store.Manifest, name string, data func() []byte) (int64, error) {
 	if isGGUF(t.Path) {
 		f, err := t.File()
 		if err != nil {
@@ -157,6 +162,18 @@ func write(ctx context.Context, t store.Target, m *model.Model, mix string, how 
 	defer d.Abort()
 	if err := m.SaveHF(ctx, sink{d}); err != nil {
 		return 0, err
+	}
+	if name != "" {
+		f, err := d.CreateVolatile(name)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := f.WriteAt(data(), 0); err != nil {
+			return 0, err
+		}
+		if err := f.Close(); err != nil {
+			return 0, err
+		}
 	}
 	how.Pare, how.Seconds = version.String(), time.Since(how.Started).Seconds()
 	a, err := d.Commit(how)

@@ -47,6 +47,7 @@ examples
 			&cli.Float64Flag{Name: "target-bpw", Usage: "choose the format of each matrix within `X` bits per weight"},
 			&cli.StringFlag{Name: "target-size", Usage: "choose the format of each matrix within a file of `SIZE`, like 400MB"},
 			&cli.Float64Flag{Name: "max-kld", Usage: "choose the smallest formats within a mean divergence of `X` from the original"},
+			&cli.IntFlag{Name: "low-rank", Usage: "keep a correction of rank `R` of what rounding lost in each matrix, as a LoRA adapter beside the model"},
 			&cli.StringFlag{Name: "rotate", Usage: "see the model in another basis first, which spreads outliers: `R` is none or hadamard", DefaultText: "none"},
 			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
 			&cli.StringSliceFlag{Name: "ignore", Usage: "leave the matrix `NAME`, or re:REGEXP, as it is"},
@@ -72,7 +73,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	s := quantize.Settings{Format: c.String("format"), Algorithm: c.String("algorithm"), GroupSize: c.Int("group-size"),
 		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback"),
-		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld"), Rotate: c.String("rotate"), Layout: c.String("layout")}
+		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld"), Rotate: c.String("rotate"), Layout: c.String("layout"), LowRank: c.Int("low-rank")}
 	if s.Format == "" && s.Budgeted() {
 		s.Format = "q4_k_m"
 		if !isGGUF(c.String("out")) {
@@ -108,17 +109,37 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, beside := range besides(t, &s) {
+		if err := beside.Check(); err != nil {
+			return err
+		}
+	}
 	how := made(c, m, &s, a)
 	small, r, err := quantize.Run(ctx, m, s, a, o)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := write(ctx, t, small, s.Format, how)
+	card, err := newCard(ctx, c, m, t, &s, a, r)
+	if err != nil {
+		return err
+	}
+	n, err := writeWith(ctx, t, small, s.Format, how, "README.md", func() []byte { r.Complete(); return card.Markdown() })
 	if err != nil {
 		return err
 	}
 	r.Complete()
+	if card.File != "" {
+		if err := writeCard(t, card); err != nil {
+			return err
+		}
+	}
+	var adapter string
+	if r.Adapter != nil {
+		if adapter, err = writeAdapter(ctx, t, small, r.Adapter, how); err != nil {
+			return err
+		}
+	}
 	if j, ok := o.Journal.(scratch); ok {
 		if err := errors.Join(r.Close(), j.Remove()); err != nil {
 			return err
@@ -126,13 +147,15 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	v := struct {
 		written
+		Adapter string                  `json:"adapter,omitempty"`
 		Tensors []quantize.TensorReport `json:"tensors"`
 		Budget  *quantize.Budget        `json:"budget,omitempty"`
-	}{Tensors: r.Tensors, Budget: r.Budget}
+	}{Adapter: adapter, Tensors: r.Tensors, Budget: r.Budget}
 	about := measure.Describe("", small)
 	v.written = written{t.Path, n, quantize.DisplayName(s.Format), about.Parameters, about.BitsPerWeight}
 	return e.print(&v, func(w io.Writer) {
 		v.print(w)
+		printAdapter(w, adapter)
 		if r.Budget != nil {
 			printBudget(w, r.Budget)
 		}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/parelm/pare/internal/corpus"
+	"github.com/parelm/pare/internal/store"
+	"github.com/parelm/pare/internal/strict"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/quantize"
+)
+
+// The model card of a quantized model: README.md in a directory, NAME-card.md beside a GGUF file.
+
+// cardTarget returns where the card of a GGUF file goes.
+func cardTarget(t store.Target) store.Target {
+	end := filepath.Ext(t.Path)
+	t.Path = strings.TrimSuffix(t.Path, end) + "-card.md"
+	return t
+}
+
+// besides returns what else is written beside the model.
+func besides(t store.Target, s *quantize.Settings) []store.Target {
+	var out []store.Target
+	if s.LowRank > 0 {
+		out = append(out, adapterTarget(t))
+	}
+	if isGGUF(t.Path) {
+		out = append(out, cardTarget(t))
+	}
+	return out
+}
+
+// newCard returns the card of a model that is being quantized.
+func newCard(ctx context.Context, c *cli.Context, m *model.Model, t store.Target, s *quantize.Settings, a quantize.Algorithm, r *quantize.Report) (*quantize.Card, error) {
+	base := filepath.Base(filepath.Clean(t.Path))
+	card := &quantize.Card{Name: strings.TrimSuffix(base, filepath.Ext(base)), Base: m.Path, Format: s.Format, Algorithm: s.Algorithm, Report: r}
+	if isGGUF(base) {
+		card.File = base
+	} else {
+		card.Name = base
+	}
+	if r.Adapter != nil {
+		card.Adapter = filepath.Base(adapterTarget(t).Path)
+	}
+	for _, f := range strict.Fields(s, a) {
+		if !f.Value.IsZero() {
+			card.Settings += fmt.Sprintf("%s: %v\n", f.Key, strict.Plain(f.Value))
+		}
+	}
+	files, err := checkpointFiles(m.Path)
+	if err != nil {
+		return nil, err
+	}
+	if texts := c.StringSlice("calib"); len(texts) > 0 {
+		found, err := corpus.Files(texts)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	if path := c.String("imatrix"); path != "" {
+		files = append(files, path)
+	}
+	for _, path := range files {
+		sum, err := digest(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		card.Inputs = append(card.Inputs, fmt.Sprintf("%s, sha256 %s", filepath.Base(path), sum))
+	}
+	return card, nil
+}
+
+// checkpointFiles lists the files of a checkpoint.
+func checkpointFiles(path string) ([]string, error) {
+	st, err := os.Stat(path)
+	if err != nil || !st.IsDir() {
+		return []string{path}, err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if !e.IsDir() && model.Belongs(e.Name()) {
+			out = append(out, filepath.Join(path, e.Name()))
+		}
+	}
+	return out, nil
+}
+
+// digest returns the SHA-256 of a file.
+func digest(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	for err == nil && ctx.Err() == nil {
+		_, err = io.CopyN(h, f, 16<<20)
+	}
+	if err != io.EOF {
+		if err == nil {
+			err = ctx.Err()
+		}
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// writeCard writes the card beside a GGUF file.
+func writeCard(t store.Target, card *quantize.Card) error {
+	f, err := cardTarget(t).File()
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.WriteAt(card.Markdown(), 0); err != nil {
+		return err
+	}
+	return f.Commit()
+}
