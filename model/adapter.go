@@ -126,11 +126,10 @@ func (m *Model) SaveAdapter(ctx context.Context, sink Sink, a Adapter, base stri
 	names := map[*Weight]string{}
 	for _, s := range hfSlots(m.Graph, m.Config.Family) {
 		for _, w := range s.weights {
-			if !s.plain() || s.expert >= 0 {
+			if slices.Contains(adapted, w) && (!s.plain() || s.expert >= 0) {
 				return tensor.Errorf(ErrUnsupported, m.Path, fmt.Sprintf("tensor %q", s.name), "holds %s among others or turned around, which a PEFT adapter has no word for", w.Name)
 			}
 			names[w] = strings.TrimSuffix(s.name, ".weight")
-			break
 		}
 	}
 	var ts []*tensor.Tensor
