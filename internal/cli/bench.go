@@ -210,7 +210,7 @@ func (v *benchmark) ceilings(threads []int) {
 	if !slices.ContainsFunc(v.Results, benchResult.readsAll) {
 		return
 	}
-	buf := make([]byte, 256<<20)
+	buf := simd.LargePages(256 << 20) // as weights lie
 	for i := 0; i < len(buf); i += 512 {
 		buf[i] = 1 // a page that was never written is one page of zeros for all
 	}
