@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,6 +74,33 @@ func FuzzLoadSentencePiece(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, text string) {
 		tk, err := FromSentencePiece("tokenizer.model", data)
 		if err == nil {
+			tryOut(t, tk, text)
+		}
+	})
+}
+
+// FuzzLoadGGUF does the same for the values of a GGUF file, given as JSON.
+func FuzzLoadGGUF(f *testing.F) {
+	tk := trainSmall(f, TrainOptions{VocabSize: 300, Split: SplitGPT2, BOS: "<s>"})
+	g, err := tk.GGUF()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, pre := range []string{g.Pre, "llama-bpe", "deepseek-v3", "tekken", "none"} {
+		g.Pre = pre
+		f.Add(mustJSON(g), "Hello <s> wörld 12")
+	}
+	for _, m := range []string{"llama", "t5", "bert", "rwkv"} {
+		x := NewGGUF()
+		x.Model, x.Tokens, x.Scores, x.Types, x.UNK = m, []string{"<unk>", "<0x41>", "▁a", "b", "##c"}, []float32{0, -1, -2, -3, -4}, []int32{2, 6, 1, 1, 4}, 0
+		f.Add(mustJSON(x), "a bc A")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		g := NewGGUF()
+		if json.Unmarshal(data, g) != nil {
+			return
+		}
+		if tk, err := FromGGUF("x.gguf", g); err == nil {
 			tryOut(t, tk, text)
 		}
 	})
