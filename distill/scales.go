@@ -26,6 +26,9 @@ import (
 //
 //	dL/dD = sum of S q dx,  dL/dS = D sum of q dx,  dL/dT = -M sum of dx,  dL/dM = -sum of T dx  (over the group or the block)
 
+// Norms and biases, which stay in full precision and scale or move whole channels, are tuned as well: v = v0 + r e, r the root mean
+// square of v0.
+
 // scales are the latents of one quantized weight.
 type scales struct {
 	t      *tensor.Tensor
@@ -194,19 +197,65 @@ func (s *scales) pull(i int, grad []float32, was, now *codec.Scales, out []float
 	}
 }
 
-// scaleLatents returns the latents of all quantized weights of a model.
+// vector is the latent of a norm or bias.
+type vector struct {
+	t    *tensor.Tensor
+	was  []float32
+	unit float32
+}
+
+func newVector(t *tensor.Tensor) (*vector, error) {
+	v := &vector{t: t}
+	var err error
+	v.was, err = t.Float32()
+	var sum float64
+	for _, x := range v.was {
+		sum += float64(x) * float64(x)
+	}
+	v.unit = float32(math.Sqrt(sum / float64(max(1, len(v.was)))))
+	return v, err
+}
+
+func (v *vector) Initial() ([]float32, error) { return make([]float32, len(v.was)), nil }
+
+func (v *vector) Encode(p []float32) (*tensor.Tensor, error) {
+	out := make([]float32, len(p))
+	for i := range out {
+		out[i] = v.was[i] + v.unit*p[i]
+	}
+	return tensor.FromFloat32(v.t.Name, v.t.Shape, out), nil
+}
+
+func (v *vector) Pull(_, grad []float32) []float32 {
+	out := make([]float32, len(grad))
+	for i := range out {
+		out[i] = v.unit * grad[i]
+	}
+	return out
+}
+
+// scaleLatents returns the latents of all quantized weights of a model, and of its vectors.
 func scaleLatents(m *model.Model) (map[*model.Weight]train.Latent, error) {
 	out := map[*model.Weight]train.Latent{}
+	some := false
 	for _, w := range m.Graph.Weights {
+		if w.Role == model.RoleVector {
+			v, err := newVector(m.Tensor(w))
+			if err != nil {
+				return nil, err
+			}
+			out[w] = v
+			continue
+		}
 		s, err := newScales(m.Tensor(w))
 		if err != nil {
 			return nil, fmt.Errorf("tune scales: weight %s: %w", w.Name, err)
 		}
 		if s != nil {
-			out[w] = s
+			out[w], some = s, true
 		}
 	}
-	if len(out) == 0 {
+	if !some {
 		return nil, fmt.Errorf("tune scales: no weight of the student is quantized; tune the scales of what a quantize stage made")
 	}
 	return out, nil

@@ -17,8 +17,8 @@ type Settings struct {
 	TeacherCache *Sparse `yaml:"teacher_cache"`
 	// Temperature softens the probabilities of teacher and student in losses that do not give one of their own.
 	Temperature float64 `yaml:"temperature" above:"0"`
-	// Tune is what training changes: weights; or scales, those of a student that is quantized already, whose codes stay as they
-	// are. The result is then stored as the student was.
+	// Tune is what training changes: weights; or scales, those of a student that is quantized already, with its norms and biases,
+	// while its codes stay as they are. The result is then stored as the student was.
 	Tune string `yaml:"tune" oneof:"weights scales"`
 	// Targets are the weights that are trained, by canonical name or, after re:, by regular expression; none means all.
 	Targets []string `yaml:"targets"`

@@ -38,10 +38,7 @@ func (r *run) newTrainer(losses []train.Loss) (trainer, error) {
 	s := r.s.trainer()
 	s.Train = func(name string) bool { return chosen[name] }
 	if l := r.s.LoRA; l != nil {
-		s.LoRA = &train.LoRA{Rank: l.Rank, Alpha: l.Alpha}
-		if s.LoRA.Rank == 0 {
-			s.LoRA.Rank = 8
-		}
+		s.LoRA = &train.LoRA{Rank: l.rank(), Alpha: l.Alpha}
 	}
 	var latents map[*model.Weight]train.Latent
 	switch scales := r.s.Tune == tuneScales; {
@@ -90,4 +87,33 @@ func (s *Settings) chosen(g *model.Graph) (map[string]bool, error) {
 		return nil, err
 	}
 	return out, apply("ignore", s.Ignore, false)
+}
+
+// Trained returns how many numbers of a student training changes, roughly where scales are tuned.
+func (s *Settings) Trained(m *model.Model) int64 {
+	chosen, err := s.chosen(m.Graph)
+	if err != nil {
+		return m.Graph.Parameters()
+	}
+	var n int64
+	for _, w := range m.Graph.Weights {
+		switch d := w.Shape(); {
+		case !chosen[w.Name]:
+		case s.Tune == tuneScales:
+			n += int64(w.Len()) // the gradient of a weight is made, and becomes that of its scales
+		case s.LoRA == nil:
+			n += int64(w.Len())
+		case w.Role == model.RoleMatrix && len(d) == 2:
+			n += int64(s.LoRA.rank()) * int64(d[0]+d[1])
+		}
+	}
+	return n
+}
+
+// rank returns the rank, or what stands where none is given.
+func (l *LoRA) rank() int {
+	if l.Rank == 0 {
+		return 8
+	}
+	return l.Rank
 }

@@ -23,9 +23,11 @@ func init() {
 // distillStage trains a model: toward a teacher, or on text alone. It is how a pruned student recovers what it lost. Without
 // a teacher, with the cross-entropy as its one loss, it is pre-training, or continued pre-training on text of your own.
 type distillStage struct {
-	// Teacher is the model that the student follows: an earlier stage, base, or a path. Without one the student learns from the
-	// text alone.
-	Teacher string `yaml:"teacher" ref:"model"`
+	// Teacher is what the student follows: an earlier stage, base, or a path; a model, or what a cache stage made. Without one, and
+	// without remote, the student learns from the text alone.
+	Teacher string `yaml:"teacher" ref:"any"`
+	// Remote is a server that is asked instead.
+	Remote *distill.Remote `yaml:"remote"`
 	distill.Settings
 	// QAT, when given, trains with rounding: the forward pass sees the weights in this format, and so they are stored.
 	QAT *rounding `yaml:"qat"`
@@ -53,10 +55,14 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 		return Estimate{}, err
 	}
 	defer m.Close()
+	t, err := s.planned(p)
+	if err != nil {
+		return Estimate{}, err
+	}
 	if len(s.Train) == 0 {
 		return Estimate{}, strict.Bad("train", "no text to learn from: give data.train in the recipe, or train here")
 	}
-	if err := s.Check(m, s.Teacher != ""); err != nil {
+	if err := s.Check(m, s.Teacher != "" || s.Remote != nil); err != nil {
 		return Estimate{}, strict.Bad("losses", "%v", err)
 	}
 	out, err := s.outline(m)
@@ -66,18 +72,18 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 	gguf, mix := s.stored(m)
 	n, err := size(ctx, out, p.Name, gguf, mix)
 	tokens := s.Tokens(m.Config)
-	// Weights, their gradients and two moments; activations; the text.
-	state := 4 * 4 * int64(m.Graph.Parameters())
+	// Weights; gradients, two moments and where asked for a mean of what is trained; activations; the text.
+	copies := int64(3)
+	if s.EMA > 0 {
+		copies++
+	}
+	state := 4 * (int64(m.Graph.Parameters()) + copies*s.Trained(m))
 	activations := 4 * int64(s.BatchSize*s.Length(m.Config)) * int64(len(m.Config.Layers)) * int64(14*m.Config.Hidden)
 	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + state + activations + 64<<20,
 		Seconds: seconds(3 * forward(m) * float64(tokens)),
 		Details: []string{fmt.Sprintf("%d steps, %s tokens", s.Steps, report.Count(tokens))}}
-	if s.Teacher == "" {
+	if t == nil {
 		return e, err
-	}
-	t, openErr := p.Refs[s.Teacher].open()
-	if openErr != nil {
-		return e, openErr
 	}
 	defer t.Close()
 	e.PeakMemory += t.Bytes()
@@ -100,25 +106,18 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	defer m.Close()
-	text, err := distill.ReadText(ctx, m, s.Train)
+	t, err := s.open(ctx, j, m)
 	if err != nil {
 		return err
 	}
-	s.Seed = j.Seed
-	var teacher distill.Teacher
-	if s.Teacher != "" {
-		t, err := j.Refs[s.Teacher].open()
-		if err != nil {
-			return err
-		}
-		defer t.Close()
-		if err := distill.Compatible(t, m); err != nil {
-			return err
-		}
-		if teacher, err = distill.Live(ctx, t); err != nil {
+	defer t.close()
+	var text distill.Text
+	if !t.cached {
+		if text, err = distill.ReadText(ctx, m, s.Train); err != nil {
 			return err
 		}
 	}
+	s.Seed = j.Seed
 	states, err := j.Checkpoints()
 	if err != nil {
 		return err
@@ -127,7 +126,7 @@ func (s *distillStage) Run(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	trained, r, err := distill.Run(ctx, m, teacher, text, s.Settings, distill.Options{Checkpoints: checkpoints{states}, Formats: formats, Note: j.Note})
+	trained, r, err := distill.Run(ctx, m, t.teacher, text, s.Settings, distill.Options{Checkpoints: checkpoints{states}, Formats: formats, Note: j.Note})
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func (r *Recipe) structure() error {
 	for _, f := range strict.Fields(r) {
 		reserved = append(reserved, f.Key)
 	}
-	var models, names []string // names that a later stage may start from; all names
+	var models, asides, names []string // names that a later stage may start from; that it may only refer to; all names
 	if r.Model != "" {
 		models = []string{Base}
 	}
@@ -184,9 +184,12 @@ func (r *Recipe) structure() error {
 		case slices.Contains(names, s.Name):
 			at("name", "%q is the name of an earlier stage too", s.Name)
 		}
-		errs = append(errs, s.links(models, names))
+		errs = append(errs, s.links(models, asides, names))
 		names = append(names, s.Name)
-		if !kinds[s.Kind].Measures {
+		switch k := kinds[s.Kind]; {
+		case k.Aside:
+			asides = append(asides, s.Name)
+		case !k.Measures:
 			models = append(models, s.Name)
 		}
 	}
@@ -195,8 +198,8 @@ func (r *Recipe) structure() error {
 }
 
 // links checks and completes `from` and the references in the settings. models are the names before this stage that
-// stand for models, names all of them.
-func (s *Step) links(models, names []string) error {
+// stand for models, asides those of other things, names all of them.
+func (s *Step) links(models, asides, names []string) error {
 	k := kinds[s.Kind]
 	from, given := s.node.Get("from")
 	switch {
@@ -204,7 +207,9 @@ func (s *Step) links(models, names []string) error {
 		return from.Errorf(tensor.ErrInvalid, "%s makes a model from nothing and starts from none", s.Kind)
 	case k.Measures && given:
 		return from.Errorf(tensor.ErrInvalid, "%s starts from no model: it names those it measures", s.Kind)
-	case k.Starts || k.Measures:
+	case k.Aside && given:
+		return from.Errorf(tensor.ErrInvalid, "%s starts from no model: its settings name what it needs", s.Kind)
+	case k.Starts || k.Measures || k.Aside:
 	case given:
 		if !slices.Contains(models, s.From) {
 			return from.Errorf(tensor.ErrInvalid, "%s", noModel(s.From, models, names))
@@ -220,7 +225,7 @@ func (s *Step) links(models, names []string) error {
 			f.set(models)
 		}
 		for i, ref := range f.texts() {
-			if ref == "" || isPath(ref) || slices.Contains(models, ref) {
+			if ref == "" || isPath(ref) || slices.Contains(models, ref) || f.Tag.Get("ref") == "any" && slices.Contains(asides, ref) {
 				continue
 			}
 			errs = append(errs, f.node(i).Errorf(tensor.ErrInvalid, "%s", noModel(ref, models, names)))

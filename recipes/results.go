@@ -82,7 +82,7 @@ func (r *run) gather() (*report.Report, error) {
 			line.EstimatedSeconds, line.EstimatedBytes, line.EstimatedMemory = s.forecast.Seconds, s.forecast.OutputBytes, s.forecast.PeakMemory
 		}
 		rep.Stages = append(rep.Stages, line)
-		if !kinds[s.Kind].Measures {
+		if k := kinds[s.Kind]; !k.Measures && !k.Aside {
 			rep.Add(report.Facts{Models: []report.Model{{Name: s.Name, Stage: s.Kind, From: s.From, Path: a.Path, Digest: a.Digest(), Bytes: a.Payload()}}})
 			if rep.Baseline == "" {
 				rep.Baseline = s.Name

@@ -24,13 +24,17 @@ type Kind struct {
 	Starts bool
 	// Measures: the stage makes no model but measures those it names.
 	Measures bool
+	// Aside: the stage makes something else than a model. Later stages do not start from it, but settings with the tag
+	// ref:"any" can name it.
+	Aside bool
 }
 
 // Stage is the settings of one stage: a pointer to a struct whose fields are the keys, as package strict reads them. These
 // tags say what the engine has to know:
 //
 //	ref:"model"    a string or list of strings: models by the name of an earlier stage, base, or a path
-//	ref:"all"      the same; when nothing is given, all models before the stage
+//	ref:"any"      the same, and what stages make that is no model
+//	ref:"all"      the same as model; when nothing is given, all models before the stage
 //	data:"calib"   a list of strings: text files; when nothing is given, those of the recipe's data.calib
 //	path:"file"    a string, or a map or list of strings: files that the stage reads
 //

@@ -32,9 +32,11 @@ settings for --set: pare recipes help distill; losses: ` + strings.Join(distill.
 examples
   pare distill --teacher ./model --student ./model-narrow --data text.txt -o ./recovered
   pare distill --teacher ./big.gguf --student ./small --data 'corpus/**/*.txt' --set losses.kl.temperature=2 --set steps=2000 -o ./taught
-  pare distill --student ./model --data domain.txt --set learning_rate=1e-4 -o ./adapted`,
+  pare distill --student ./model --data domain.txt --set learning_rate=1e-4 -o ./adapted
+  pare distill --teacher ./model --student q4.gguf --data text.txt --set tune=scales --set learning_rate=1e-2 -o tuned.gguf
+  pare distill --teacher answers.cache --student ./small -o ./taught`,
 		Flags: append(outFlags("the trained student"),
-			&cli.StringFlag{Name: "teacher", Usage: "the MODEL `T` that the student follows"},
+			&cli.StringFlag{Name: "teacher", Usage: "the MODEL `T` that the student follows, or a file that pare teacher wrote"},
 			&cli.StringFlag{Name: "student", Usage: "the MODEL `S` to start from"},
 			&cli.StringSliceFlag{Name: "data", Usage: "training text `FILE`, plain or .jsonl; a directory or a glob names many"},
 			&cli.Uint64Flag{Name: "seed", Usage: "`N` orders the text"},
@@ -45,10 +47,10 @@ examples
 }
 
 func distillModel(ctx context.Context, e *env, c *cli.Context) error {
-	if c.NArg() > 0 || c.String("student") == "" || len(c.StringSlice("data")) == 0 {
-		return usage("%s wants --student MODEL, --data FILE and no further words", c.Command.HelpName)
+	if c.NArg() > 0 || c.String("student") == "" || len(c.StringSlice("data")) == 0 && !distill.IsCache(c.String("teacher")) {
+		return usage("%s wants --student MODEL, --data FILE and no further words; a cached teacher brings its own text", c.Command.HelpName)
 	}
-	s := distill.Default()
+	s := distillKeys{Settings: distill.Default()}
 	if err := set(c, &s); err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func distillModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if isGGUF(t.Path) {
+	if isGGUF(t.Path) && s.Tune != "scales" {
 		return usage("-o %s: a trained student is a Hugging Face directory; pare convert makes a .gguf file of it", t.Path)
 	}
 	m, err := openModel(ctx, e, c.String("student"))
@@ -69,16 +71,18 @@ func distillModel(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if err := s.Check(m, c.String("teacher") != ""); err != nil {
+	if err := s.Check(m, c.String("teacher") != "" || s.Remote.URL != ""); err != nil {
 		return err
 	}
-	teacher, done, err := teacherOf(ctx, e, c, m)
+	teacher, own, done, err := teacherOf(ctx, e, c, &s, m)
 	if err != nil {
 		return err
 	}
 	defer done()
-	text, err := distill.ReadText(ctx, m, c.StringSlice("data"))
-	if err != nil {
+	var text distill.Text
+	if own != nil {
+		text = *own
+	} else if text, err = distill.ReadText(ctx, m, c.StringSlice("data")); err != nil {
 		return err
 	}
 	how := made(c, m, &s)
@@ -86,7 +90,7 @@ func distillModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	small, r, err := distill.Run(ctx, m, teacher, text, s, distill.Options{Checkpoints: keptStates{scratch}, Note: e.note})
+	small, r, err := distill.Run(ctx, m, teacher, text, s.Settings, distill.Options{Checkpoints: keptStates{scratch}, Note: e.note})
 	if err != nil {
 		return err
 	}
@@ -100,23 +104,50 @@ func distillModel(ctx context.Context, e *env, c *cli.Context) error {
 	return printTraining(e, t.Path, n, r)
 }
 
-// teacherOf opens the teacher that the command line names; nil for none. done closes it.
-func teacherOf(ctx context.Context, e *env, c *cli.Context, student *model.Model) (teacher distill.Teacher, done func(), err error) {
-	if c.String("teacher") == "" {
-		return nil, func() {}, nil
+// teacherOf opens the teacher that the command line names, a model or a cached teacher, or a server; nil for none. done closes it.
+// text is nil where the student learns from the files it is given.
+func teacherOf(ctx context.Context, e *env, c *cli.Context, k *distillKeys, student *model.Model) (teacher distill.Teacher, text *distill.Text, done func(), err error) {
+	done = func() {}
+	ref := c.String("teacher")
+	switch {
+	case k.Remote.URL != "" && ref != "":
+		return nil, nil, nil, usage("--teacher names a model, --set remote.url a server: give one of them")
+	case k.Remote.URL != "":
+		teacher, err = distill.NewRemote(ctx, student, k.Remote, e.note)
+		return teacher, nil, done, err
+	case ref == "":
+		return nil, nil, done, nil
+	case distill.IsCache(ref):
+		f, err := distill.OpenCache(ref)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if err := f.Compatible(student); err != nil {
+			f.Close()
+			return nil, nil, nil, err
+		}
+		own := f.Text()
+		return f.Teacher(), &own, func() { f.Close() }, nil
 	}
-	t, err := openModel(ctx, e, c.String("teacher"))
+	t, err := openModel(ctx, e, ref)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err = distill.Compatible(t, student); err == nil {
 		teacher, err = distill.Live(ctx, t)
 	}
 	if err != nil {
 		t.Close()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return teacher, func() { t.Close() }, nil
+	return teacher, nil, func() { t.Close() }, nil
+}
+
+// distillKeys are what --set changes.
+type distillKeys struct {
+	distill.Settings
+	// Remote is a server that is asked instead of a teacher.
+	Remote distill.Remote `yaml:"remote"`
 }
 
 func printTraining(e *env, path string, bytes int64, r *distill.Report) error {
