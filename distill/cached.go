@@ -217,6 +217,9 @@ func putTop(out []byte, id int32, p float64) []byte {
 // encodeTop appends the record of a position of which the top alone are known; kept and tail are ln p.
 func encodeTop(out []byte, ids []int32, kept []float32, tail float32) []byte {
 	entropy := -float64(tail) * math.Exp(float64(tail))
+	if k := slices.Index(ids, -1); k >= 0 {
+		ids = ids[:k]
+	}
 	for i := range ids {
 		entropy -= float64(kept[i]) * math.Exp(float64(kept[i]))
 	}

@@ -152,6 +152,9 @@ func (r *run) meet(list []named, b *build) error {
 	b.teacherLayers, b.teacherWidth = t.shape()
 	b.most = t.most()
 	able := t.can()
+	if _, kept := t.(*cached); kept && r.s.OnPolicy != nil {
+		return fmt.Errorf("on_policy: a cached teacher has no answers for what the student writes; use a live or remote one")
+	}
 	if c, ok := t.(*cached); ok && able&needSparse != 0 {
 		b.sparse = c.kept()
 	}
@@ -242,7 +245,12 @@ func (r *run) step(ctx context.Context) error {
 	for i := range batches {
 		batches[i] = r.order.batch((n*len(batches)+i)*r.s.BatchSize, r.s.BatchSize)
 		rows += len(batches[i].IDs)
-		if err := r.answer(ctx, batches[i]); err != nil {
+	}
+	if err := r.ownWords(ctx, batches, n*len(batches)*r.s.BatchSize); err != nil {
+		return err
+	}
+	for _, b := range batches {
+		if err := r.answer(ctx, b); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,8 @@ type remote struct {
 	client *http.Client
 	note   func(string)
 	echo   bool // the server tells about prompts
-	asked  bool // echo is known
+	plain  bool // it takes no keys beyond OpenAI's
+	asked  bool // echo and plain are known
 }
 
 // maxAnswer bounds an answer: 255 tokens of 100 bytes for each of 32768 positions.
@@ -248,8 +249,7 @@ func (t *remote) answer(ctx context.Context, b *train.Batch, w *want) error {
 	return nil
 }
 
-// sequence asks about all positions of a sequence: ids and probabilities [length, k], largest first, filled up with tokens of
-// probability 0.
+// sequence asks about all positions of a sequence: ids and probabilities [length, k], largest first, filled up with -1 and 0.
 func (t *remote) sequence(ctx context.Context, seq []int32) (ids []int32, p []float32, err error) {
 	k := t.TopLogprobs
 	ids, p = make([]int32, len(seq)*k), make([]float32, len(seq)*k)

@@ -3,6 +3,7 @@ package distill
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -52,10 +53,18 @@ func (t *remote) lie(format string, args ...any) error {
 // complete asks the server to go on after ids by one token. It returns the lists of likely tokens: of the one that it wrote, behind
 // those of the prompt's where the server tells about them.
 func (t *remote) complete(ctx context.Context, ids []int32, echo bool) ([][]guess, error) {
-	body := map[string]any{"model": t.Model, "prompt": ids, "max_tokens": 1, "temperature": 1, "logprobs": t.TopLogprobs, "echo": echo,
-		"seed": 0, "return_tokens_as_token_ids": true, "add_special_tokens": false}
+	body := map[string]any{"model": t.Model, "prompt": ids, "max_tokens": 1, "temperature": 1, "logprobs": t.TopLogprobs, "echo": echo, "seed": 0}
 	var a completion
-	if err := t.call(ctx, "/v1/completions", body, &a); err != nil {
+	if !t.plain { // vLLM then names tokens by number; servers that do not know the key ignore or refuse it
+		body["return_tokens_as_token_ids"] = true
+	}
+	err := t.call(ctx, "/v1/completions", body, &a)
+	var refused *refusal
+	if !t.asked && !t.plain && errors.As(err, &refused) && (refused.code == 400 || refused.code == 422) {
+		t.plain = true
+		return t.complete(ctx, ids, echo)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if len(a.Choices) != 1 || a.Choices[0].Logprobs == nil {
@@ -150,16 +159,11 @@ func (t *remote) take(list []guess, at int, ids []int32, p []float32) error {
 	}
 	list = slices.DeleteFunc(list, func(g guess) bool { return g.id < 0 })
 	slices.SortFunc(list, func(a, b guess) int { return cmp.Or(cmp.Compare(b.ln, a.ln), cmp.Compare(a.id, b.id)) })
-	free := int32(0)
 	for i := range ids {
+		ids[i], p[i] = -1, 0 // a place that is left over names nothing
 		if i < len(list) {
 			ids[i], p[i] = list[i].id, float32(min(1, math.Exp(list[i].ln)))
-			continue
 		}
-		for seen[free] { // a place that is left over holds a token of probability 0
-			free++
-		}
-		ids[i], p[i], seen[free] = free, 0, true
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ type Settings struct {
 	// TeacherCache, when given, asks the teacher once for each sequence and keeps a few bytes a token of its answers for the
 	// epochs that follow; for the loss kl at temperature 1. {} keeps 20 top tokens and 10 draws.
 	TeacherCache *Sparse `yaml:"teacher_cache"`
+	// OnPolicy, when given, lets the student write a share of the sequences itself, and the teacher judge them: GKD. Use it with jsd.
+	OnPolicy *OnPolicy `yaml:"on_policy"`
 	// Temperature softens the probabilities of teacher and student in losses that do not give one of their own.
 	Temperature float64 `yaml:"temperature" above:"0"`
 	// Tune is what training changes: weights; or scales, those of a student that is quantized already, with its norms and biases,
@@ -139,6 +141,9 @@ func (s *Settings) Check(m *model.Model, teacher bool) error {
 	}
 	if s.Tune == tuneScales && s.LoRA != nil {
 		return fmt.Errorf("lora trains matrices beside the weights, tune: %s the scales of weights: choose one", tuneScales)
+	}
+	if err := s.checkOnPolicy(teacher, s.Length(m.Config)); err != nil {
+		return err
 	}
 	_, err := s.chosen(m.Graph)
 	return err

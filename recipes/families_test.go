@@ -43,7 +43,7 @@ func TestFamilies(t *testing.T) {
 				t.Fatal(err)
 			}
 			sets := []string{"model=" + filepath.Join(dir, "model"), "data.train=" + text, "data.calib=" + text, "data.heldout=" + text,
-				"slim.num_calibration_samples=2", "slim.max_seq_length=32", "slim.depth=0.5", "recovered.steps=2", "recovered.max_seq_length=16", "recovered.validation=0",
+				"slim.num_calibration_samples=2", "slim.max_seq_length=32", "slim.depth=0.5", "slim.multiple=8", "recovered.steps=2", "recovered.max_seq_length=16", "recovered.validation=0",
 				"q4.num_calibration_samples=2", "q4.max_seq_length=32", "w4a16.num_calibration_samples=2", "w4a16.max_seq_length=32", "w4a16.group_size=-1",
 				"report.max_tokens=200", "report.bench_prompt=4", "report.bench_generate=2"}
 			r, err := Load(name, sets...)
