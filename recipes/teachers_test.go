@@ -1,0 +1,92 @@
+package recipes
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// taughtRecipe makes a teacher, writes down what it says, and teaches three students from that: a pruned one, one whose scales are
+// tuned, and from the live teacher one that is trained through rounding.
+const taughtRecipe = `
+data: {train: ./text.txt, calib: ./text.txt}
+seed: 5
+stages:
+  - name: teacher
+    init:
+      config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 64, rms_norm_eps: 1e-5}
+      tokenizer: {vocab_size: 300}
+  - name: answers
+    cache: {teacher: teacher, top: 5, draws: 5, max_seq_length: 32, max_tokens: 2000}
+  - name: slim
+    prune: {ffn: 0.5, multiple: 32, num_calibration_samples: 4, max_seq_length: 32}
+  - name: student
+    distill: {teacher: answers, steps: 3, batch_size: 2, lora: {rank: 2}, ignore: [embed]}
+  - name: q4
+    from: teacher
+    quantize: {format: Q4_0}
+  - name: tuned
+    distill: {teacher: answers, tune: scales, steps: 3, batch_size: 2}
+  - name: w4
+    from: teacher
+    quantize: {format: W4A16, group_size: 32}
+  - name: w4-tuned
+    distill: {teacher: answers, tune: scales, steps: 3, batch_size: 2}
+  - name: rounded
+    from: teacher
+    distill: {teacher: teacher, qat: {format: Q4_0}, steps: 3, batch_size: 2, max_seq_length: 32}
+  - name: own
+    from: slim
+    distill: {teacher: teacher, losses: {jsd: 1}, on_policy: {share: 0.5}, steps: 2, batch_size: 2, max_seq_length: 32}
+`
+
+func TestTeachers(t *testing.T) {
+	l := newLab(t)
+	l.writeTrained()
+	l.write("r.yaml", taughtRecipe)
+	r, err := Load(l.path("r.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPlan(context.Background(), r, Options{Out: l.path("out")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := Run(context.Background(), r, Options{Out: l.path("out")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range o.Artifacts {
+		switch a.Name {
+		case "answers":
+			if st, err := os.Stat(filepath.Join(a.Path, cacheFile)); err != nil || st.Size() > 150*2000+1000 {
+				t.Errorf("%v %v", st, err)
+			}
+		default:
+			if got := modelBytes(t, a.Path); p.Stages[i].Output != got {
+				t.Errorf("%s: planned %d bytes, wrote %d", a.Name, p.Stages[i].Output, got)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(a.Path, ggufFile)); (err == nil) != (a.Name == "q4" || a.Name == "tuned" || a.Name == "rounded") {
+			t.Errorf("%s: GGUF file: %v", a.Name, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"from: answers\n    quantize: {format: Q8_0}":                                       `"answers" makes no model`,
+		"from: teacher\n    distill: {teacher: answer, steps: 1}":                           `no model "answer"`,
+		"from: teacher\n    cache: {teacher: teacher}":                                      "starts from no model",
+		"from: teacher\n    distill: {teacher: teacher, tune: scales, steps: 1}":            "no weight of the student is quantized",
+		"from: teacher\n    distill: {teacher: teacher, remote: {url: http://x}, steps: 1}": "choose one",
+	} {
+		l.write("bad.yaml", taughtRecipe+"  - name: bad\n    "+text+"\n")
+		r, err := Load(l.path("bad.yaml"))
+		if err == nil {
+			_, err = Run(context.Background(), r, Options{Out: l.path("out")})
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", text, err, want)
+		}
+	}
+}
