@@ -41,7 +41,7 @@ var order = []struct {
 	names    []string
 }{
 	{"recipes", []string{"run", "plan", "recipes", "verify"}},
-	{"models", []string{"inspect", "convert", "quantize", "imatrix", "prune", "distill"}},
+	{"models", []string{"inspect", "convert", "quantize", "imatrix", "prune", "distill", "teacher"}},
 	{"measuring", []string{"eval", "compare", "bench", "logits", "tokenize"}},
 	{"using", []string{"generate", "chat", "serve"}},
 }
