@@ -13,7 +13,8 @@ type Fit8 struct {
 	Inverse, Least [8]float32
 	SumW           [8]float32 // the sum of the weights (FitAffine8)
 
-	best, now, top, sumX, first, empty [8]float32
+	_     [5][8]float32 // room of the kernels: best, now, top, sumX, first
+	empty [8]float32
 	trial                              [33][8]float32
 }
 
