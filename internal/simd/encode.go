@@ -15,7 +15,7 @@ type Fit8 struct {
 
 	_     [5][8]float32 // room of the kernels: best, now, top, sumX, first
 	empty [8]float32
-	trial                              [33][8]float32
+	trial [33][8]float32
 }
 
 // AffineGrid is the list of grids that FitAffine8 tries: First + Step*i + nmax steps over the range, for i in 0..Count.
