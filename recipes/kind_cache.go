@@ -22,8 +22,8 @@ func init() {
 const cacheFile = "answers.cache"
 
 // cacheStage asks a teacher about a text once and keeps what it says, in at most 150 bytes a token: its most probable tokens and draws
-// from the others. Stages of the kind distill then take this stage as their teacher, as often as they like, and eval measures
-// divergence against it.
+// from the others. Stages of the kind distill then take this stage as their teacher, as often as they like, the tuning of scales
+// included.
 type cacheStage struct {
 	// Teacher is the model to ask: an earlier stage, base, or a path.
 	Teacher string `yaml:"teacher" ref:"model"`

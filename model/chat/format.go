@@ -65,7 +65,11 @@ func verbText(spec string, verb byte, v any) text {
 		if spec == "" {
 			return s
 		}
-		return text{s: fmt.Sprintf("%"+spec+"s", s.s), user: foreign(s.s).user}
+		out := fmt.Sprintf("%"+spec+"s", s.s)
+		if len(s.user) > 0 {
+			return foreign(out) // which of the bytes are a user's is not followed through widths and precisions
+		}
+		return lit(out)
 	case 'd', 'i', 'x', 'X', 'o':
 		f, ok := number(v)
 		if !ok {

@@ -161,7 +161,9 @@ func (s *spec) writeModel(w *jsonWriter) error {
 		m.writeVocab(w, ",")
 		m.writeMerges(w)
 	case "Unigram":
-		field("unk_id", m.unk)
+		if m.unk >= 0 { // else there is none
+			field("unk_id", m.unk)
+		}
 		field("byte_fallback", m.byteFallback)
 		m.writeScores(w)
 	case "WordPiece":
