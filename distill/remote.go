@@ -158,6 +158,7 @@ type refusal struct {
 	text string
 }
 
+// Error names the status and the beginning of what the server answered.
 func (r *refusal) Error() string { return fmt.Sprintf("status %d: %s", r.code, r.text) }
 
 // call sends a request, again where that may help, and reads the answer into v.

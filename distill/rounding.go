@@ -23,6 +23,7 @@ type rounded struct {
 	c codec.Codec
 }
 
+// Initial returns the weights themselves.
 func (r *rounded) Initial() ([]float32, error) { return r.t.Float32() }
 
 // Encode rounds. Rows are encoded one by one, as the quantizer does it.
@@ -39,6 +40,7 @@ func (r *rounded) Encode(p []float32) (*tensor.Tensor, error) {
 	return tensor.FromBytes(r.t.Name, r.c, r.t.Shape, data), nil
 }
 
+// Pull goes straight through: the gradient of what was rounded is that of the weights.
 func (r *rounded) Pull(_, grad []float32) []float32 { return grad }
 
 // roundedLatents returns the latents of the weights that have a format to be rounded to.

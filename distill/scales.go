@@ -92,6 +92,7 @@ func (s *scales) split() error {
 	return nil
 }
 
+// Initial returns no change to any scale.
 func (s *scales) Initial() ([]float32, error) { return make([]float32, s.end), nil }
 
 // unit is what a change of 1 of S or T means.
@@ -216,8 +217,10 @@ func newVector(t *tensor.Tensor) (*vector, error) {
 	return v, err
 }
 
+// Initial returns no change to any value; changes are in units of the root of the mean square.
 func (v *vector) Initial() ([]float32, error) { return make([]float32, len(v.was)), nil }
 
+// Encode returns the changed vector in float32.
 func (v *vector) Encode(p []float32) (*tensor.Tensor, error) {
 	out := make([]float32, len(p))
 	for i := range out {
@@ -226,6 +229,7 @@ func (v *vector) Encode(p []float32) (*tensor.Tensor, error) {
 	return tensor.FromFloat32(v.t.Name, v.t.Shape, out), nil
 }
 
+// Pull scales by the unit.
 func (v *vector) Pull(_, grad []float32) []float32 {
 	out := make([]float32, len(grad))
 	for i := range out {

@@ -45,11 +45,7 @@ func openPEFT(dir string) (*Model, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
-	base, err := beside(path, name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := openBase(path, base)
+	m, err := openBase(path, name)
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +65,12 @@ func openPEFT(dir string) (*Model, error) {
 	return m.open(path, a, err)
 }
 
-// openBase opens the model of an adapter, which must be none itself.
-func openBase(path, base string) (*Model, error) {
+// openBase opens the model that an adapter names, which must be none itself.
+func openBase(path, name string) (*Model, error) {
+	base, err := beside(path, name)
+	if err != nil {
+		return nil, err
+	}
 	if isAdapter(base) {
 		return nil, tensor.Errorf(ErrUnsupported, path, "", "is an adapter of %s, which is an adapter itself", base)
 	}
@@ -119,11 +119,7 @@ func openLoRA(path string, f *gguf.File) (*Model, error) {
 	if err != nil {
 		name = ""
 	}
-	base, err := beside(path, name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := openBase(path, base)
+	m, err := openBase(path, name)
 	if err != nil {
 		return nil, err
 	}

@@ -97,23 +97,10 @@ func (m *memo) file(ctx context.Context, path string) (store.FileEntry, error) {
 	}
 	task := progress.Start(ctx, "hash "+filepath.Base(path), "B", info.Size())
 	defer task.Done()
-	sum, size, err := fsx.Sum(&cancelled{ctx, f}, task.Add)
+	sum, size, err := fsx.SumWith(ctx, f, task.Add)
 	if err != nil {
 		return store.FileEntry{}, err
 	}
 	m.files[key] = store.FileEntry{Name: filepath.Base(path), Bytes: size, SHA256: sum}
 	return m.files[key], nil
-}
-
-// cancelled is a reader that ends with its context.
-type cancelled struct {
-	ctx context.Context
-	f   *os.File
-}
-
-func (c *cancelled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.f.Read(p)
 }

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/parelm/pare/internal/corpus"
+	"github.com/parelm/pare/internal/fsx"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model"
@@ -102,22 +100,13 @@ func checkpointFiles(path string) ([]string, error) {
 
 // digest returns the SHA-256 of a file.
 func digest(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := fsx.OpenRegular(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	h := sha256.New()
-	for err == nil && ctx.Err() == nil {
-		_, err = io.CopyN(h, f, 16<<20)
-	}
-	if err != io.EOF {
-		if err == nil {
-			err = ctx.Err()
-		}
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	sum, _, err := fsx.SumWith(ctx, f, nil)
+	return sum, err
 }
 
 // writeCard writes the card beside a GGUF file.

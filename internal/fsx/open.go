@@ -1,6 +1,7 @@
 package fsx
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -87,6 +88,24 @@ func tooLarge(name string, limit int64) error {
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
+
+// SumWith is Sum that ends with its context.
+func SumWith(ctx context.Context, f io.Reader, read func(n int64)) (sum string, size int64, err error) {
+	return Sum(&cancelled{ctx, f}, read)
+}
+
+// cancelled is a reader that ends with its context.
+type cancelled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *cancelled) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
 
 // Sum reads r to its end and returns the SHA-256 of what it read, in hex, and how many bytes that were. read, where not
 // nil, is told of every piece.
