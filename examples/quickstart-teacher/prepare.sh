@@ -10,6 +10,7 @@ set -eu
 src=$(go env GOROOT)/src
 out=${1:-corpus}
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 cd "$src"
 
 # Packages that only evaluation sees.
@@ -30,6 +31,6 @@ join() { # documents to one stream
 	done
 }
 
-list | grep -E "^($heldout)/[^/]*$" | join >"$OLDPWD/$out/heldout.txt"
-list | grep -E "^($quickstart)/[^/]*$" | join >"$OLDPWD/$out/quickstart.txt"
-list | grep -v -E "^($heldout)/[^/]*$" | join >"$OLDPWD/$out/train.txt"
+list | grep -E "^($heldout)/[^/]*$" | join >"$out/heldout.txt"
+list | grep -E "^($quickstart)/[^/]*$" | join >"$out/quickstart.txt"
+list | grep -v -E "^($heldout)/[^/]*$" | join >"$out/train.txt"
