@@ -109,7 +109,7 @@ func fullPath(doc *strict.Doc, path string) string {
 			switch {
 			case p.Key == "name":
 				name, _ = p.Value.Text()
-			case p.Key != "from":
+			case !slices.Contains(stepKeys, p.Key):
 				kind = p.Key
 			}
 		}
@@ -119,7 +119,7 @@ func fullPath(doc *strict.Doc, path string) string {
 		if name != first {
 			continue
 		}
-		if rest == "from" || rest == "name" || rest == kind || strings.HasPrefix(rest, kind+".") {
+		if slices.Contains(stepKeys, rest) || rest == kind || strings.HasPrefix(rest, kind+".") {
 			return fmt.Sprintf("stages.%d.%s", i, rest)
 		}
 		return fmt.Sprintf("stages.%d.%s.%s", i, kind, rest)

@@ -85,6 +85,14 @@ type PlanStage struct {
 	forecast Estimate
 }
 
+// start returns the number that the stage's random choices begin with.
+func (s *PlanStage) start() uint64 {
+	if s.seed == nil {
+		return 0
+	}
+	return *s.seed
+}
+
 // input is a file or model that the run reads.
 type input struct {
 	role, name, path, digest string

@@ -21,12 +21,9 @@ import (
 // stage resolves one step: its models and files, and its key. It returns nothing where a model is missing because the stage
 // that makes it has an error.
 func (p *Plan) stage(ctx context.Context, w *workspace, step *Step, data map[string][]string) (s *PlanStage, err error) {
-	s = &PlanStage{Name: step.Name, Kind: step.Kind, From: step.From, step: step, refs: map[string]*Model{}}
+	s = &PlanStage{Name: step.Name, Kind: step.Kind, From: step.From, step: step, seed: step.Seed, refs: map[string]*Model{}}
 	if s.settings, err = settingsJSON(step.Settings); err != nil {
 		return nil, err
-	}
-	if u, ok := step.Settings.(Seeded); ok && u.UsesSeed() {
-		s.seed = &p.r.Seed
 	}
 	var parts []string // what the key sees of the inputs: content for what is given, keys for what will be made
 	use := func(role string, m *Model) {
@@ -223,7 +220,7 @@ func (p *Plan) estimate(ctx context.Context, s *PlanStage) (err error) {
 			err = at.Errorf(tensor.ErrInvalid, "internal error while planning: %v\n%s", x, debug.Stack())
 		}
 	}()
-	e, err := s.step.Settings.Plan(ctx, &Planning{Name: s.Name, In: s.in, Seed: p.r.Seed, Refs: maps.Clone(s.refs), Kernel: p.o.Kernel})
+	e, err := s.step.Settings.Plan(ctx, &Planning{Name: s.Name, In: s.in, Seed: s.start(), Refs: maps.Clone(s.refs), Kernel: p.o.Kernel})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -50,6 +50,8 @@ type Step struct {
 	Name string
 	// From is the stage whose model this one starts from, or base. Without one it is the model before it.
 	From string
+	// Seed starts the random choices of this stage; without one it is the recipe's.
+	Seed *uint64
 	// Kind is the one other key: prune, distill, quantize, ...
 	Kind string
 	// Settings holds the kind's settings.
@@ -111,6 +113,9 @@ func (r *Recipe) Name() string { return r.name }
 // Warnings returns what an author should look at, though it is no error.
 func (r *Recipe) Warnings() []string { return r.warnings }
 
+// stepKeys are the keys of a stage beside the one that is its kind.
+var stepKeys = []string{"name", "from", "seed"}
+
 // DecodeNode implements strict.NodeDecoder.
 func (s *Step) DecodeNode(n strict.Node) error {
 	s.node = n
@@ -118,7 +123,7 @@ func (s *Step) DecodeNode(n strict.Node) error {
 	if err != nil {
 		return err
 	}
-	known := append([]string{"name", "from"}, kindNames()...)
+	known := append(slices.Clone(stepKeys), kindNames()...)
 	var errs []error
 	for _, p := range pairs {
 		var err error
@@ -127,6 +132,9 @@ func (s *Step) DecodeNode(n strict.Node) error {
 			s.Name, err = p.Value.Text()
 		case p.Key == "from":
 			s.From, err = p.Value.Text()
+		case p.Key == "seed":
+			s.Seed = new(uint64)
+			err = p.Value.Scalar(s.Seed)
 		case k == nil:
 			err = p.Unknown(known)
 		case s.Settings != nil:
@@ -185,6 +193,14 @@ func (r *Recipe) structure() error {
 			at("name", "%q is the name of an earlier stage too", s.Name)
 		}
 		errs = append(errs, s.links(models, asides, names))
+		switch u, ok := s.Settings.(Seeded); {
+		case !ok || !u.UsesSeed():
+			if s.Seed != nil {
+				at("seed", "nothing is left to chance in %s", s.Name)
+			}
+		case s.Seed == nil:
+			s.Seed = &r.Seed
+		}
 		names = append(names, s.Name)
 		switch k := kinds[s.Kind]; {
 		case k.Aside:

@@ -134,6 +134,9 @@ func (r *Recipe) Resolved() ([]byte, error) {
 				if s.From != "" {
 					step.Add("from", s.From)
 				}
+				if s.Seed != nil && s.Seed != &fresh.Seed {
+					step.Add("seed", *s.Seed)
+				}
 				settings.AddFields(false, structs(s.Settings)...)
 				step.Add(s.Kind, &settings)
 				steps = append(steps, &step)

@@ -247,7 +247,7 @@ func (r *run) make(ctx context.Context, s *PlanStage) (*store.Artifact, error) {
 		return nil, err
 	}
 	defer dir.Abort()
-	j := &Job{Name: s.Name, In: s.in, Refs: maps.Clone(s.refs), Seed: r.p.r.Seed, dir: dir}
+	j := &Job{Name: s.Name, In: s.in, Refs: maps.Clone(s.refs), Seed: s.start(), dir: dir}
 	j.scratch = func() (*store.Scratch, error) { return r.s.Scratch(s.Name, s.Key) }
 	j.note = func(line string) { r.p.o.note("%s: %s", s.Name, line) }
 	peak.Reset()

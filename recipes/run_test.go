@@ -368,6 +368,21 @@ func TestSeed(t *testing.T) {
 	if reused(b) != "xxx" || a.Artifacts[0].Digest == b.Artifacts[0].Digest {
 		t.Errorf("%+v", b)
 	}
+	// A stage's own counts instead, and is written out where the recipe is.
+	c := l.mustRun(text, "craft.seed=2")
+	if reused(c) != "rrr" || c.Artifacts[0].Digest != b.Artifacts[0].Digest {
+		t.Errorf("%+v", c)
+	}
+	p, err := l.plan(text, "craft.seed=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := p.r.Resolved(); err != nil || !strings.Contains(string(out), "seed: 1\n") || !strings.Contains(string(out), "seed: 2\n") {
+		t.Errorf("%s %v", out, err)
+	}
+	if _, err := l.run(text, "shrink.seed=2"); err == nil || !strings.Contains(err.Error(), "stages[1].seed: nothing is left to chance in shrink") {
+		t.Error(err)
+	}
 }
 
 // TestBuiltin: a recipe that comes with pare brings its files, and leaves nothing but its output.

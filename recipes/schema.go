@@ -36,6 +36,7 @@ func step() object {
 	props := object{
 		"name": object{"type": "string", "pattern": stageName.String(), "description": docs.fields["recipes.Step.Name"]},
 		"from": object{"type": "string", "description": docs.fields["recipes.Step.From"]},
+		"seed": object{"type": "integer", "minimum": 0, "description": docs.fields["recipes.Step.Seed"]},
 	}
 	var one []any
 	for _, name := range kindNames() {

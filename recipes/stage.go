@@ -99,7 +99,7 @@ var kinds = map[string]*Kind{}
 
 // Register makes a kind of stage known. It panics on a name that is taken, since that is a mistake in the program.
 func Register(k Kind) {
-	if kinds[k.Name] != nil || k.New == nil || k.Name == "name" || k.Name == "from" {
+	if kinds[k.Name] != nil || k.New == nil || slices.Contains(stepKeys, k.Name) {
 		panic(fmt.Sprintf("recipes: kind %q cannot be registered", k.Name))
 	}
 	strict.Fields(k.New()) // panics on keys declared twice

@@ -212,6 +212,9 @@ var (
 	realNumber  = regexp.MustCompile(`^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$`)
 )
 
+// Scalar reads a text, a number or a truth value into what target points to.
+func (n Node) Scalar(target any) error { return n.decodeScalar(reflect.ValueOf(target).Elem(), "") }
+
 func (n Node) decodeScalar(v reflect.Value, tag reflect.StructTag) error {
 	want := func(format string, args ...any) error {
 		return n.Errorf(tensor.ErrInvalid, "want "+format+", found "+strings.ReplaceAll(n.what(), "%", "%%"), args...)
