@@ -192,6 +192,37 @@ func TestMalformedConfigOthers(t *testing.T) {
 	}
 }
 
+// TestClaims opens configurations of a few bytes that claim the largest models there can be, beside a tensor of one byte.
+func TestClaims(t *testing.T) {
+	const widest = `"num_hidden_layers":1024,"hidden_size":65536,"num_attention_heads":1024,"num_key_value_heads":1024,"vocab_size":4194304,` +
+		`"intermediate_size":1048576,"max_position_embeddings":16777216`
+	for name, text := range map[string]string{
+		"dense":               `{"model_type":"llama",` + widest + `}`,
+		"fused":               `{"model_type":"gpt_neox",` + widest + `}`,
+		"experts of a name":   `{"model_type":"mixtral","num_local_experts":4096,"num_experts_per_tok":4096,` + widest + `}`,
+		"shared experts":      `{"model_type":"qwen2_moe","num_experts":4096,"num_experts_per_tok":4096,"moe_intermediate_size":1048576,` + widest + `}`,
+		"a norm for any head": `{"model_type":"stablelm","qk_layernorm":true,` + widest + `}`,
+		"recurrent":           `{"model_type":"mamba","num_hidden_layers":1024,"hidden_size":65536,"vocab_size":4194304,"state_size":65536}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir()
+			file := filepath.Join(path, "config.json")
+			const header = `{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
+			for name, data := range map[string]string{"config.json": text, "model.safetensors": string(rune(len(header))) + "\x00\x00\x00\x00\x00\x00\x00" + header + "\x00"} {
+				if err := os.WriteFile(filepath.Join(path, name), []byte(data), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			malformed.Check(t, malformed.Want{Class: model.ErrCorrupt, Texts: []string{path, "is missing"}, Bytes: dirBytes(t, path)}, openCloser(path))
+			m, err := malformed.Measure(t, 0, func() (io.Closer, error) { return model.OpenConfig(file) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Close()
+		})
+	}
+}
+
 // FuzzConfig gives config.json files to all families: an answer, or an error that names the file, never more memory or time
 // than a small model takes.
 func FuzzConfig(f *testing.F) {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/parelm/pare/model/gguf"
@@ -57,7 +58,7 @@ func fromGGUF(path string, file *gguf.File) (*Model, error) {
 	}
 	m := &Model{Config: c, Graph: Draw(c), Path: path, Warnings: c.hf.warnings, side: Side{meta: file.Metadata()}}
 	all := ggufSlots(m.Graph, c.Family)
-	err = m.assemble(all, func(name string) (*tensor.Tensor, bool) { return file.Tensor(name) })
+	err = m.assemble(slices.Values(all), func(name string) (*tensor.Tensor, bool) { return file.Tensor(name) })
 	if err != nil {
 		return nil, err
 	}

@@ -142,7 +142,7 @@ func (m *Model) bindHF(files tensorFiles) error {
 		m.Warnings = append(m.Warnings, "the checkpoint asks for activations rounded to eight bits with one scale a token; here they are rounded more finely, in blocks of 32 or not at all: other programs' results lie a little further from the original")
 	}
 	var failed error
-	err = m.assemble(hfSlots(m.Graph, f), func(name string) (*tensor.Tensor, bool) {
+	err = m.assemble(eachSlot(m.Graph, f.HF), func(name string) (*tensor.Tensor, bool) {
 		if u != nil && failed == nil {
 			t, ok, err := u.open(name)
 			if ok || err != nil {

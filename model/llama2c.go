@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/parelm/pare/internal/limits"
@@ -100,7 +101,7 @@ func fromLlama2C(path string, f *torch.File) (*Model, error) {
 			s.permute = c.Layers[0].HeadDim
 		}
 	}
-	return m, m.assemble(all, f.Tensor)
+	return m, m.assemble(slices.Values(all), f.Tensor)
 }
 
 // llama2cVocab reads the only tok*.bin beside a model that has as many tokens; nil where there is none.

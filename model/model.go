@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,11 +121,10 @@ func openFile(path string) (*Model, error) {
 }
 
 // assemble binds stored tensors to the weights of the graph. lookup finds a stored tensor by name.
-func (m *Model) assemble(slots []slot, lookup func(name string) (*tensor.Tensor, bool)) error {
+func (m *Model) assemble(slots iter.Seq[slot], lookup func(name string) (*tensor.Tensor, bool)) error {
 	m.tensors = map[*Weight]*tensor.Tensor{}
 	slabs := map[*Weight][]tensor.Part{}
-	for i := range slots {
-		s := &slots[i]
+	for s := range slots {
 		t, ok := lookup(s.name)
 		if !ok {
 			return tensor.Errorf(ErrCorrupt, m.Path, fmt.Sprintf("tensor %q", s.name), "is missing")

@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -117,65 +119,78 @@ type slot struct {
 	permute int // values of a head whose rows are in the order of interleaved rotation; 0 means they are not
 }
 
-// slots lists the stored tensors of g in a dialect, in drawing order. It panics when a weight has no name: every family
-// is checked by a test.
-func slots(g *Graph, table []Stored) []slot {
+// slots lists the stored tensors of g in a dialect, in drawing order.
+func slots(g *Graph, table []Stored) []slot { return slices.Collect(eachSlot(g, table)) }
+
+// eachSlot yields the same one by one: a configuration of a few bytes may claim millions of experts, and who misses the first
+// of their tensors needs no list of all. It panics when a weight has no name: every family is checked by a test.
+func eachSlot(g *Graph, table []Stored) iter.Seq[slot] {
 	bySite := map[string]*Stored{}
 	for i := range table {
 		for _, s := range table[i].sites() {
 			bySite[s] = &table[i]
 		}
 	}
-	var out []slot
-	done := map[string]bool{}
-	for _, w := range g.Weights {
-		if strings.HasSuffix(w.Name, loraA) || strings.HasSuffix(w.Name, loraB) {
-			continue // an adapter's, which lie beside the checkpoint
-		}
-		site, layer, kind := splitName(w.Name)
-		e := bySite[site]
-		if e == nil {
-			panic(fmt.Sprintf("model: no stored name for %s", w.Name))
-		}
-		name := at(e.Name, layer)
-		if !e.Raw {
-			name += kind
-		}
-		if done[name] {
-			continue
-		}
-		done[name] = true
-		s := slot{Stored: *e, name: name, expert: -1}
-		if kind == ".bias" { // shifts are stored as they are
-			s.PlusOne, s.NegExp = false, false
-		}
-		if len(e.Parts) == 0 {
-			s.weights = []*Weight{w}
-		}
-		for _, p := range e.Parts {
-			n := at(p, layer)
-			if kind == ".bias" {
-				n += ".bias"
+	return func(yield func(slot) bool) {
+		done := map[string]bool{}
+		for _, w := range g.Weights {
+			if strings.HasSuffix(w.Name, loraA) || strings.HasSuffix(w.Name, loraB) {
+				continue // an adapter's, which lie beside the checkpoint
 			}
-			part := g.Weight(n)
-			if part == nil {
-				panic(fmt.Sprintf("model: %s has no part %s", name, n))
+			s := g.slot(w, bySite)
+			if done[s.name] {
+				continue
 			}
-			s.weights = append(s.weights, part)
-			if s.Grouped {
-				s.groups = part.Dims[0].Axis.Size // the last part's units: key/value heads
+			done[s.name] = true
+			if !strings.Contains(s.name, "@") {
+				if !yield(s) {
+					return
+				}
+				continue
 			}
-		}
-		if !strings.Contains(name, "@") {
-			out = append(out, s)
-			continue
-		}
-		for e := range w.Dims[0].Size() {
-			s.name, s.expert = strings.Replace(name, "@", strconv.Itoa(e), 1), e
-			out = append(out, s)
+			each := s.name
+			for e := range w.Dims[0].Size() {
+				s.name, s.expert = strings.Replace(each, "@", strconv.Itoa(e), 1), e
+				if !yield(s) {
+					return
+				}
+			}
 		}
 	}
-	return out
+}
+
+// slot describes the stored tensor that holds w, of all experts where each has its own.
+func (g *Graph) slot(w *Weight, bySite map[string]*Stored) slot {
+	site, layer, kind := splitName(w.Name)
+	e := bySite[site]
+	if e == nil {
+		panic(fmt.Sprintf("model: no stored name for %s", w.Name))
+	}
+	s := slot{Stored: *e, name: at(e.Name, layer), expert: -1}
+	if !e.Raw {
+		s.name += kind
+	}
+	if kind == ".bias" { // shifts are stored as they are
+		s.PlusOne, s.NegExp = false, false
+	}
+	if len(e.Parts) == 0 {
+		s.weights = []*Weight{w}
+	}
+	for _, p := range e.Parts {
+		n := at(p, layer)
+		if kind == ".bias" {
+			n += ".bias"
+		}
+		part := g.Weight(n)
+		if part == nil {
+			panic(fmt.Sprintf("model: %s has no part %s", s.name, n))
+		}
+		s.weights = append(s.weights, part)
+		if s.Grouped {
+			s.groups = part.Dims[0].Axis.Size // the last part's units: key/value heads
+		}
+	}
+	return s
 }
 
 // splitName takes a canonical weight name apart: "layers.3.attn.q.bias" is site "layers.#.attn.q", layer 3, ".bias".

@@ -82,7 +82,7 @@ func fromNanoGPT(path string, f *torch.File) (*Model, error) {
 	for i := range table {
 		table[i].Transposed = false
 	}
-	return m, m.assemble(slots(m.Graph, table), func(name string) (*tensor.Tensor, bool) {
+	return m, m.assemble(eachSlot(m.Graph, table), func(name string) (*tensor.Tensor, bool) {
 		t, ok := byName[name]
 		return t, ok
 	})

@@ -23,7 +23,9 @@ const (
 )
 
 // ggufPre lists the names pare knows. Names that split alike are told apart because other programs look at them. Unknown names are
-// refused: a guess would give other ids than the model was trained on.
+// refused: a guess would give other ids than the model was trained on. Of those that llama.cpp knows only afmoe, gemma4,
+// granite-embed-multi-311m, sarvam-moe and whitespace are missing: none belongs to an architecture that is drawn here, and llama.cpp
+// does not say which pattern stands behind the first.
 var ggufPre = makeGGUFPre()
 
 func makeGGUFPre() map[string]*preTokenizer {
@@ -49,7 +51,11 @@ func makeGGUFPre() map[string]*preTokenizer {
 		"deepseek-coder": plain("[\r\n]", `\s?\p{L}+`, `\s?\p{P}+`, patternDeepSeekCJK, stepDigits),
 		"chameleon": {splits: []string{`<sentinel:[0-9]+>`, `(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z`, `([\t\n]|    |  )`, stepDigits,
 			`[\p{P}!-/:-@\[-` + "`" + `{-~]`}, gpt2: true, addBOS: true},
-		"viking": plain(patternBloom, stepDigits),
+		"viking":                  plain(patternBloom, stepDigits),
+		"kimi-k2":                 plain(patternKimi),
+		"spark2_5":                plain(`\p{N}{1,3}`, patternDeepSeek3CJK, patternSpark, `\p{N}`),
+		"ufakzeka":                plain(patternUfakZeka),
+		"granite-embed-multi-97m": {splits: []string{patternO200k}, ignoreMerges: true},
 	}
 	for p, names := range map[*preTokenizer]string{
 		gpt2: "gpt-2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum modern-bert jina-es jina-de " +
@@ -58,7 +64,7 @@ func makeGGUFPre() map[string]*preTokenizer {
 		llama3: "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
 		qwen2:  "qwen2 deepseek-r1-qwen kormo f2llmv2 stablelm2 megrez hunyuan solar-open grok-2",
 		o200k:  "gpt-4o llama4 kanana2 talkie",
-		plain(`\p{N}{1,3}`, patternDeepSeek3CJK, patternDeepSeek3): "deepseek-v3 hunyuan-dense joyai-llm",
+		plain(`\p{N}{1,3}`, patternDeepSeek3CJK, patternDeepSeek3): "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
 		plain(patternBloom):                       "bloom poro-chat gpt3-finnish",
 		plain(patternBailing):                     "bailingmoe bailingmoe2 llada-moe",
 		plain(digitGroupsAtWordEnd, patternO200k): "tiny_aya cohere2moe",

@@ -14,6 +14,8 @@ const (
 	patternQwen2  = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}` + wordTail
 	patternQwen35 = contractions + `|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*` + newlineTail
 
+	patternUfakZeka = `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}` + wordTail // Qwen 2's without contractions: Turkish suffixes follow an apostrophe
+
 	patternSeedCoder = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}` + "\r\n" + `]+|\s*[` + "\r\n" + `]+|\s+(?!\S)|\s+`
 	patternBailing   = `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`
 	patternMiniCPM5  = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+` + wordTail
@@ -30,11 +32,17 @@ const (
 		`|[^\r\n\p{L}\p{N}]?` + upperRun + `+` + lowerRun + `*` + contractions + `?` + `|\p{N}{1,3}` + caseTail
 	patternTekken = `[^\r\n\p{L}\p{N}]?` + upperRun + `*` + lowerRun + `+` +
 		`|[^\r\n\p{L}\p{N}]?` + upperRun + `+` + lowerRun + `*` + `|\p{N}` + caseTail
+	// Kimi K2 splits Chinese off first; its words are o200k's without it.
+	patternKimi = `[\p{Han}]+` +
+		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+` + contractions + `?` +
+		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*` + contractions + `?` +
+		`|\p{N}{1,3}` + wordTail
 	patternYoutuScripts = `[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+`
 	patternYoutu        = `[^\r\n\p{L}\p{N}]?` + upperRun + `*` + lowerRun + `+` + contractions + `?` +
 		`|[^\r\n\p{L}\p{N}]?` + upperRun + `+` + lowerRun + `*` + contractions + `?` + `|\p{N}` + caseTail
 
 	patternDeepSeek3     = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|[^` + "\r\n" + `\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[` + "\r\n" + `]*|\s*[` + "\r\n" + `]+|\s+(?!\S)|\s+`
+	patternSpark         = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|[^` + "\r\n" + `\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[` + "\r\n" + `]|\s+(?!\S)|\s+`
 	patternDeepSeek3CJK  = `[一-龥぀-ゟ゠-ヿ]+`
 	patternDeepSeekCJK   = `[一-龥ࠀ-一가-퟿]+`
 	patternDeepSeekWords = `\s?[` +
