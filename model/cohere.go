@@ -10,7 +10,7 @@ var _ = register(&Family{
 	Defaults: `{"vocab_size":256000, "hidden_size":8192, "intermediate_size":22528, "num_hidden_layers":40, "num_attention_heads":64,
 		"hidden_act":"silu", "max_position_embeddings":8192, "layer_norm_eps":1e-5, "rope_theta":10000.0, "logit_scale":0.0625,
 		"tie_word_embeddings":true}`,
-	Keys: map[string]string{"eps": "layer_norm_eps", "head_dim": ""},
+	Keys: map[string]string{"eps": "layer_norm_eps"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.LogitScale = "layer", o.real("logit_scale")
 		rope, bias, qk := o.rope(c, c.Layers[0].HeadDim), o.flag("attention_bias"), o.flag("use_qk_norm")

@@ -6,7 +6,7 @@ package model
 
 const glmDefaults = `{"vocab_size":151552, "hidden_size":4096, "intermediate_size":13696, "num_hidden_layers":40, "num_attention_heads":32,
 	"num_key_value_heads":2, "head_dim":128, "hidden_act":"silu", "max_position_embeddings":131072, "rms_norm_eps":1.5625e-7,
-	"rope_theta":10000.0, "partial_rotary_factor":0.5}`
+	"rope_theta":10000.0, "partial_rotary_factor":0.5, "attention_bias":true}`
 
 var glmFused = Stored{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"}
 

@@ -9,7 +9,7 @@ var _ = register(&Family{
 	Class: "OlmoForCausalLM",
 	Defaults: `{"vocab_size":50304, "hidden_size":4096, "intermediate_size":11008, "num_hidden_layers":32, "num_attention_heads":32,
 		"hidden_act":"silu", "max_position_embeddings":2048, "rope_theta":10000.0}`,
-	Keys: map[string]string{"eps": "", "head_dim": ""},
+	Keys: map[string]string{"eps": ""},
 	Read: func(c *Config, o *object) {
 		c.Norm, c.NormWeight = Norm{Kind: "layer", Eps: 1e-5}, false
 		clamp, bias, rope := o.real("clip_qkv"), o.flag("attention_bias"), o.rope(c, c.Layers[0].HeadDim)
@@ -31,7 +31,6 @@ var olmo2 = register(&Family{
 	Class: "Olmo2ForCausalLM",
 	Defaults: `{"vocab_size":50304, "hidden_size":4096, "intermediate_size":11008, "num_hidden_layers":32, "num_attention_heads":32,
 		"hidden_act":"silu", "max_position_embeddings":2048, "rope_theta":10000.0, "rms_norm_eps":1e-5}`,
-	Keys: map[string]string{"head_dim": ""},
 	Read: func(c *Config, o *object) {
 		bias, rope := o.flag("attention_bias"), o.rope(c, c.Layers[0].HeadDim)
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.QKNorm, l.QKVBias, l.OBias = true, rope, "full", bias, bias })

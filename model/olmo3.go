@@ -9,7 +9,6 @@ var _ = register(&Family{
 	GGUF:  "olmo2",
 	Defaults: `{"vocab_size":50304, "hidden_size":4096, "intermediate_size":11008, "num_hidden_layers":32, "num_attention_heads":32,
 		"hidden_act":"silu", "max_position_embeddings":2048, "rope_theta":10000.0, "rms_norm_eps":1e-5, "sliding_window":4096}`,
-	Keys: map[string]string{"head_dim": ""},
 	Read: func(c *Config, o *object) {
 		olmo2.Read(c, o)
 		o.window(c, 4)

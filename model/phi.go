@@ -9,7 +9,7 @@ var _ = register(&Family{
 	GGUF:  "phi2",
 	Defaults: `{"vocab_size":51200, "hidden_size":2048, "intermediate_size":8192, "num_hidden_layers":24, "num_attention_heads":32,
 		"hidden_act":"gelu_new", "max_position_embeddings":2048, "layer_norm_eps":1e-5, "rope_theta":10000.0, "partial_rotary_factor":0.5}`,
-	Keys: map[string]string{"eps": "layer_norm_eps", "head_dim": ""},
+	Keys: map[string]string{"eps": "layer_norm_eps"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias, c.HeadBias = "layer", true, true
 		rope, qk := o.partialRope(c), o.flag("qk_layernorm")

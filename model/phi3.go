@@ -9,7 +9,6 @@ var _ = register(&Family{
 	Defaults: `{"vocab_size":32064, "hidden_size":3072, "intermediate_size":8192, "num_hidden_layers":32, "num_attention_heads":32,
 		"hidden_act":"silu", "max_position_embeddings":4096, "original_max_position_embeddings":4096, "rms_norm_eps":1e-5,
 		"rope_theta":10000.0, "partial_rotary_factor":1.0}`,
-	Keys: map[string]string{"head_dim": ""},
 	Read: func(c *Config, o *object) {
 		rope, window := o.partialRope(c), o.num("sliding_window")
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.Window = true, rope, window })

@@ -8,7 +8,7 @@ var _ = register(&Family{
 	Defaults: `{"vocab_size":49152, "hidden_size":3072, "intermediate_size":12288, "num_hidden_layers":30, "num_attention_heads":24,
 		"num_key_value_heads":2, "hidden_act":"gelu_pytorch_tanh", "max_position_embeddings":4096, "norm_epsilon":1e-5, "rope_theta":10000.0,
 		"use_bias":true, "tie_word_embeddings":true}`,
-	Keys: map[string]string{"eps": "norm_epsilon", "head_dim": ""},
+	Keys: map[string]string{"eps": "norm_epsilon"},
 	Read: func(c *Config, o *object) {
 		c.Norm.Kind, c.NormBias = "layer", true
 		rope, window, bias := o.rope(c, c.Layers[0].HeadDim), o.num("sliding_window"), o.flag("use_bias")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"math"
 	"reflect"
 	"testing"
 
@@ -223,12 +224,76 @@ func TestVariantFiles(t *testing.T) {
 		{"mixtral sliding", "mixtral", map[string]any{"sliding_window": 3}},
 		{"granite with biases", "granite", map[string]any{"attention_bias": true, "mlp_bias": true, "logits_scaling": 4}},
 		{"starcoder2 without biases", "starcoder2", map[string]any{"use_bias": false, "sliding_window": nil}},
+		{"phi, wide heads", "phi", map[string]any{"head_dim": 12}},
+		{"phi3, wide heads", "phi3", map[string]any{"head_dim": 12}},
+		{"olmo, narrow heads", "olmo", map[string]any{"head_dim": 2}},
+		{"olmo3, wide heads", "olmo3", map[string]any{"head_dim": 12}},
+		{"cohere, narrow heads", "cohere", map[string]any{"head_dim": 2, "use_qk_norm": true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := models.Of(t, variant(t, c.base, c.change), 1)
 			testGGUF(t, m)
 			testLayers(t, m)
 		})
+	}
+}
+
+// TestAbsentKeys leaves keys out of config.json; what they mean then is what the classes of transformers assume.
+func TestAbsentKeys(t *testing.T) {
+	for _, c := range []struct {
+		name, config string
+		is           func(c *model.Config, l *model.Layer) bool
+	}{
+		{"glm has biases on q, k and v", `{"model_type":"glm"}`, func(_ *model.Config, l *model.Layer) bool {
+			return l.QKVBias && !l.OBias && l.HeadDim == 128 && l.KVHeads == 2 && l.Rope.Dim == 64 && l.Rope.Interleaved
+		}},
+		{"glm4 too", `{"model_type":"glm4"}`, func(_ *model.Config, l *model.Layer) bool { return l.QKVBias && !l.OBias && l.Rope.Dim == 64 }},
+		{"seed_oss has them but for the output", `{"model_type":"seed_oss"}`, func(_ *model.Config, l *model.Layer) bool {
+			return l.QKVBias && !l.OBias && l.HeadDim == 128 && l.KVHeads == 8
+		}},
+		{"nemotron", `{"model_type":"nemotron"}`, func(c *model.Config, l *model.Layer) bool {
+			return !l.QKVBias && !l.Gated && l.Act == model.ReLUSquared && l.Rope.Dim == 64 && l.KVHeads == 48 && c.Norm.PlusOne && !c.Tied
+		}},
+		{"arcee", `{"model_type":"arcee"}`, func(c *model.Config, l *model.Layer) bool {
+			return !l.Gated && l.Act == model.ReLUSquared && l.HeadDim == 80 && c.Norm.Eps == 1e-5 && !c.Tied
+		}},
+		{"ernie4_5", `{"model_type":"ernie4_5"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.HeadDim == 128 && l.KVHeads == 2 && l.Rope.Theta == 5e5 && l.Rope.Interleaved && !l.QKVBias && c.Tied
+		}},
+		{"exaone4 slides in three layers of four", `{"model_type":"exaone4"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.Window == 4096 && l.Rope != nil && c.Layers[3].Window == 0 && c.Layers[3].Rope == nil && !c.Tied
+		}},
+		{"exaone4 without a window rotates everywhere", `{"model_type":"exaone4","sliding_window":null}`, func(c *model.Config, l *model.Layer) bool {
+			return l.Window == 0 && l.Rope != nil && c.Layers[3].Rope != nil
+		}},
+		{"olmo3", `{"model_type":"olmo3"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.Window == 4096 && c.Layers[3].Window == 0 && l.QKNorm == "full" && c.Norm.Eps == 1e-5 && !c.Tied
+		}},
+		{"cohere2", `{"model_type":"cohere2"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.Window == 4096 && l.Rope.Interleaved && c.Layers[3].Rope == nil && c.LogitScale == 0.0625 && c.Tied && l.Parallel
+		}},
+		{"hunyuan", `{"model_type":"hunyuan_v1_dense"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.RopeFirst && l.QKNorm == "head" && l.KVHeads == 32 && c.Norm.Eps == 1e-5 && !c.Tied
+		}},
+		{"minicpm", `{"model_type":"minicpm"}`, func(c *model.Config, l *model.Layer) bool {
+			return c.EmbedScale == 1 && c.LogitScale == 1.0/4096 && math.Abs(l.Residual-1/math.Sqrt(32)) < 1e-15 && c.Tied
+		}},
+		{"qwen3", `{"model_type":"qwen3"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.HeadDim == 128 && l.KVHeads == 32 && l.Window == 0 && !l.QKVBias && !c.Tied
+		}},
+		{"mistral", `{"model_type":"mistral"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.HeadDim == 128 && l.KVHeads == 8 && l.Window == 4096 && c.Norm.Eps == 1e-6 && !c.Tied
+		}},
+		{"gemma3", `{"model_type":"gemma3_text"}`, func(c *model.Config, l *model.Layer) bool {
+			return l.HeadDim == 256 && l.KVHeads == 4 && l.Window == 4096 && l.Rope.Theta == 1e4 && c.Layers[5].Rope.Theta == 1e6 && c.Tied
+		}},
+	} {
+		cfg, err := model.ParseConfig("config.json", []byte(c.config))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if !c.is(cfg, &cfg.Layers[0]) {
+			t.Errorf("%s: read %+v", c.name, cfg.Layers[0])
+		}
 	}
 }
 

@@ -89,6 +89,12 @@ func TestVariantsAgree(t *testing.T) {
 		{"qwen2_moe, every second", "qwen2_moe", map[string]any{"decoder_sparse_step": 2, "norm_topk_prob": true, "qkv_bias": false}},
 		{"qwen3_moe not normalised", "qwen3_moe", map[string]any{"norm_topk_prob": false, "mlp_only_layers": nil, "attention_bias": true}},
 		{"mixtral sliding", "mixtral", map[string]any{"sliding_window": 3}},
+		{"phi, wide heads", "phi", map[string]any{"head_dim": 12}},
+		{"phi3, wide heads", "phi3", map[string]any{"head_dim": 12}},
+		{"olmo, narrow heads", "olmo", map[string]any{"head_dim": 2}},
+		{"olmo2, wide heads", "olmo2", map[string]any{"head_dim": 12}},
+		{"cohere, narrow heads", "cohere", map[string]any{"head_dim": 2, "use_qk_norm": true}},
+		{"starcoder2, wide heads", "starcoder2", map[string]any{"head_dim": 12}},
 		{"gemma3 of one type", "gemma3_text", map[string]any{"layer_types": nil, "sliding_window_pattern": 1}},
 	} {
 		agree(t, c.name, changed(t, c.base, c.change), text)
