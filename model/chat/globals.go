@@ -45,7 +45,7 @@ func rangeOf(r *run, a *args) any {
 	if n > float64(limits.TemplateRange) {
 		budget("range of %.0f, the limit is %d", n, limits.TemplateRange)
 	}
-	l := &list{items: []any{}}
+	l := &list{items: make([]any, 0, int(n)+1)}
 	for i := lo; step > 0 && i < hi || step < 0 && i > hi; i += step {
 		l.items = append(l.items, i)
 	}

@@ -1,12 +1,11 @@
 package chat
 
 import (
-	"errors"
-	"runtime"
+	"io"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/parelm/pare/model/internal/malformed"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -77,21 +76,8 @@ func TestMalformed(t *testing.T) {
 			if err := render(c.valid); err != nil {
 				t.Errorf("the valid twin fails: %v", err)
 			}
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			start := time.Now()
-			err := render(c.source)
-			runtime.ReadMemStats(&after)
-			var file *tensor.FileError
-			if !errors.Is(err, c.class) || !errors.As(err, &file) || file.File != "chat_template.jinja" || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("error %v (%v), want %v with %q", err, errors.Unwrap(err), c.class, c.want)
-			}
-			if took := time.Since(start); took > 3*time.Second { // a second on a machine that does nothing else
-				t.Errorf("took %v", took)
-			}
-			if used, limit := after.TotalAlloc-before.TotalAlloc, uint64(8*len(c.source)+192<<20); used > limit {
-				t.Errorf("allocated %d bytes, the limit is %d", used, limit)
-			}
+			malformed.Check(t, malformed.Want{Class: c.class, Texts: []string{"chat_template.jinja", c.want}, Bytes: int64(len(c.source))},
+				func() (io.Closer, error) { return io.NopCloser(nil), render(c.source) })
 		})
 	}
 }

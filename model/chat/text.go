@@ -124,6 +124,13 @@ func (t text) strip(chars string, any, left, right bool) text {
 
 // replace replaces the first n (all if negative) of old.
 func (t text) replace(old string, new text, n int) text {
+	times := strings.Count(t.s, old)
+	if n >= 0 {
+		times = min(times, n)
+	}
+	if size := int64(len(t.s)) + int64(times)*int64(len(new.s)-len(old)); size > maxText() { // before it is made
+		budget("a string has %d bytes, the limit is %d", size, maxText())
+	}
 	var j joiner
 	at := 0
 	if old == "" {

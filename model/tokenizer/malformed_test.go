@@ -5,15 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/parelm/pare/internal/limits"
+	"github.com/parelm/pare/model/internal/malformed"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -161,28 +161,10 @@ func manyAdded(n int) (out []any) {
 	return out
 }
 
-// mustFail checks class and text of an error, the time it took and what was allocated for size bytes of input.
+// mustFail checks class and text of an error and what it cost for size bytes of input.
 func mustFail(t *testing.T, class error, field string, size int, f func() error) {
 	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	start := time.Now()
-	err := f()
-	elapsed := time.Since(start)
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, class) || !strings.Contains(err.Error(), field) {
-		t.Errorf("got %v, want an error of class %q about %q", err, class, field)
-	}
-	var fe *tensor.FileError
-	if !errors.As(err, &fe) || fe.File == "" {
-		t.Errorf("%v names no file", err)
-	}
-	if elapsed > time.Second {
-		t.Errorf("took %v", elapsed)
-	}
-	if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(8*size+64<<20); got > limit {
-		t.Errorf("allocated %d bytes for %d", got, size)
-	}
+	malformed.Check(t, malformed.Want{Class: class, Texts: []string{field}, Bytes: int64(size)}, func() (io.Closer, error) { return io.NopCloser(nil), f() })
 }
 
 // TestMalformedSentencePiece spoils a model file.

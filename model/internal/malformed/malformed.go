@@ -40,6 +40,9 @@ func Check(t *testing.T, w Want, open func() (io.Closer, error)) {
 	if !errors.As(err, &fe) {
 		t.Fatalf("not a FileError: %v", err)
 	}
+	if fe.File == "" {
+		t.Errorf("names no file: %v", err)
+	}
 	if !errors.Is(err, w.Class) {
 		t.Errorf("class %v, want %v: %v", fe.Class, w.Class, err)
 	}
