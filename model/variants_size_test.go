@@ -7,7 +7,8 @@ import (
 )
 
 // TestPublishedSizes counts the parameters of published models whose variants have no checkpoint among the tests: a norm, a bias
-// or a matrix too many or too few shows. The keys are those of their config.json that matter, the counts their pages'.
+// or a matrix too many or too few shows. The keys are those of their config.json that matter; each count was looked up: what the
+// model's page says, or what public code and logs report of the loaded model.
 func TestPublishedSizes(t *testing.T) {
 	for _, c := range []struct {
 		name, config string
@@ -25,11 +26,10 @@ func TestPublishedSizes(t *testing.T) {
 		{"OLMoE-1B-7B", `{"model_type":"olmoe", "intermediate_size":1024}`, 6_919_161_856},
 		{"Phi-4-mini", `{"model_type":"phi3", "num_attention_heads":24, "num_key_value_heads":8, "vocab_size":200064, "tie_word_embeddings":true,
 			"partial_rotary_factor":0.75}`, 3_836_021_760},
-		{"mpt-7b", `{"model_type":"mpt", "d_model":4096, "n_layers":32, "n_heads":32, "vocab_size":50432}`, 6_649_286_656},
-		{"falcon-7b", `{"model_type":"RefinedWebModel", "n_head":71, "n_layer":32, "multi_query":true, "parallel_attn":true, "bias":false}`, 6_921_720_704},
+		{"falcon-7b", `{"model_type":"RefinedWebModel", "n_head":71, "n_layer":32, "multi_query":true, "parallel_attn":true, "bias":false}`,
+			7_217_189_760 - 65024*4544}, // the page counts the head apart, which is the embedding
 		{"starcoderbase-1b", `{"model_type":"gpt_bigcode", "n_embd":2048, "n_head":16, "n_inner":8192, "n_layer":24, "n_positions":8192,
 			"vocab_size":49152}`, 1_137_207_296},
-		{"c4ai-command-r-v01", `{"model_type":"cohere"}`, 34_980_831_232},
 		{"OLMo-1B", `{"model_type":"olmo", "hidden_size":2048, "intermediate_size":8192, "num_hidden_layers":16, "num_attention_heads":16,
 			"tie_word_embeddings":true}`, 1_176_764_416},
 		{"gemma-2-2b", `{"model_type":"gemma2"}`, 2_614_341_888},
