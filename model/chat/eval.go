@@ -276,11 +276,11 @@ func item(r *run, v, i any) any {
 		r.missing(x)
 		return x
 	case *dict:
-		if w, ok := x.get(i); ok {
+		if w, ok := x.find(i); ok {
 			return w
 		}
 	case *namespace:
-		if w, ok := x.get(i); ok {
+		if w, ok := x.find(i); ok {
 			return w
 		}
 	case *list:

@@ -37,28 +37,43 @@ func newDict() *dict { return &dict{vals: map[any]any{}, all: map[any]any{}} }
 
 // key makes a value a map key: strings without their marks, numbers by value.
 func key(v any) any {
+	k, ok := keyOf(v)
+	if !ok {
+		fail("a %s cannot be a key", typeName(v))
+	}
+	return k
+}
+
+func keyOf(v any) (k any, ok bool) {
 	switch x := v.(type) {
 	case text:
-		return x.s
+		return x.s, true
 	case bool:
 		if x {
-			return int64(1)
+			return int64(1), true
 		}
-		return int64(0)
+		return int64(0), true
 	case float64:
 		if x == math.Trunc(x) && math.Abs(x) < 1<<62 {
-			return int64(x)
+			return int64(x), true
 		}
-		return x
+		return x, true
 	case int64, nil:
-		return x
+		return x, true
 	case *list:
 		if x.tuple {
-			return repr(v).s
+			return repr(v).s, true
 		}
 	}
-	fail("a %s cannot be a key", typeName(v))
-	return nil
+	return nil, false
+}
+
+// find is get for d[k]: what cannot be a key is not there, as in Jinja.
+func (d *dict) find(k any) (any, bool) {
+	if _, ok := keyOf(k); !ok {
+		return nil, false
+	}
+	return d.get(k)
 }
 
 func (d *dict) get(k any) (any, bool) {
