@@ -22,7 +22,7 @@ const module = "github.com/parelm/pare/"
 // floors lists the packages of each floor, the lowest first. A package may import those of lower floors.
 var floors = [][]string{
 	{"internal/limits", "internal/par", "internal/simd", "internal/fsx", "internal/fsx/fsxtest", "internal/store", "internal/progress",
-		"internal/version", "internal/rng", "internal/peak", "internal/tiny", "model/codec", "model/tensor"},
+		"internal/version", "internal/ordered", "internal/rng", "internal/peak", "internal/tiny", "model/codec", "model/tensor"},
 	{"internal/strict", "model/internal/container", "model/internal/malformed", "model/safetensors", "model/gguf", "model/torch", "model/tokenizer", "model/chat", "model/hub",
 		"model", "internal/tiny/models"},
 	{"internal/reference", "internal/corpus", "runtime/grammar", "runtime"},

@@ -2,13 +2,11 @@ package chat
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"math"
 	"strconv"
-	"strings"
 
 	"github.com/parelm/pare/internal/limits"
+	"github.com/parelm/pare/internal/ordered"
 )
 
 // fromJSON reads a JSON document inside a template.
@@ -23,54 +21,33 @@ func fromJSON(r *run, t text) any {
 
 // decodeJSON reads one JSON value, keeping the order of keys. Its strings count as the conversation's.
 func decodeJSON(s string) (any, error) {
-	d := json.NewDecoder(strings.NewReader(s))
-	d.UseNumber()
-	v, err := decodeValue(d, 0)
+	v, err := ordered.Decode(s, int(limits.TemplateDepth), ordered.Last)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("text follows the JSON value")
-	}
-	return v, nil
+	return fromOrdered(v)
 }
 
-func decodeValue(d *json.Decoder, depth int64) (any, error) {
-	if depth > limits.TemplateDepth {
-		return nil, fmt.Errorf("JSON is nested deeper than %d", limits.TemplateDepth)
-	}
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch x := t.(type) {
-	case json.Delim:
-		if x == '[' {
-			l := &list{items: []any{}}
-			for d.More() {
-				v, err := decodeValue(d, depth+1)
-				if err != nil {
-					return nil, err
-				}
-				l.items = append(l.items, v)
+func fromOrdered(v any) (any, error) {
+	switch x := v.(type) {
+	case []any:
+		for i := range x {
+			var err error
+			if x[i], err = fromOrdered(x[i]); err != nil {
+				return nil, err
 			}
-			_, err := d.Token()
-			return l, err
 		}
+		return &list{items: x}, nil
+	case *ordered.Object:
 		m := newDict()
-		for d.More() {
-			k, err := d.Token()
+		for _, k := range x.Keys {
+			w, err := fromOrdered(x.Vals[k])
 			if err != nil {
 				return nil, err
 			}
-			v, err := decodeValue(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			m.set(foreign(fmt.Sprint(k)), v)
+			m.set(foreign(k), w)
 		}
-		_, err := d.Token()
-		return m, err
+		return m, nil
 	case json.Number:
 		if n, err := strconv.ParseInt(string(x), 10, 64); err == nil && n > math.MinInt64 {
 			return n, nil
@@ -79,5 +56,5 @@ func decodeValue(d *json.Decoder, depth int64) (any, error) {
 	case string:
 		return foreign(x), nil
 	}
-	return t, nil // bool or nil
+	return v, nil // bool or nil
 }

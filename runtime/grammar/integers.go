@@ -10,7 +10,7 @@ import (
 // integer compiles the bounds of an integer to its digits.
 func (s *schema) integer(o *object, where string) node {
 	bound := func(key string, def, off int64) int64 {
-		v := o.get(key)
+		v := o.Get(key)
 		if v == nil {
 			return def
 		}

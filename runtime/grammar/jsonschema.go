@@ -131,7 +131,7 @@ var annotations = []string{"title", "description", "default", "examples", "examp
 
 // only reports keywords besides the known ones.
 func (s *schema) only(o *object, where string, known ...string) {
-	for _, k := range o.keys {
+	for _, k := range o.Keys {
 		if !slices.Contains(known, k) && !slices.Contains(annotations, k) {
 			s.fail(where, "keyword %q is not supported here (known: %s)", k, strings.Join(known, ", "))
 		}
@@ -156,15 +156,15 @@ func (s *schema) node(v any, where string) node {
 		return s.fail(where, "is no schema")
 	}
 	switch {
-	case o.get("$ref") != nil:
+	case o.Get("$ref") != nil:
 		s.only(o, where, "$ref")
-		return s.refTo(o.get("$ref"), where)
-	case o.get("const") != nil || slices.Contains(o.keys, "const"):
+		return s.refTo(o.Get("$ref"), where)
+	case o.Get("const") != nil || slices.Contains(o.Keys, "const"):
 		s.only(o, where, "const", "type")
-		return s.constant(o.get("const"), where)
-	case o.get("enum") != nil:
+		return s.constant(o.Get("const"), where)
+	case o.Get("enum") != nil:
 		s.only(o, where, "enum", "type")
-		list, ok := o.get("enum").([]any)
+		list, ok := o.Get("enum").([]any)
 		if !ok || len(list) == 0 {
 			return s.fail(where, "enum is no list of values")
 		}
@@ -175,7 +175,7 @@ func (s *schema) node(v any, where string) node {
 		return s.fresh(out)
 	}
 	for _, k := range []string{"anyOf", "oneOf"} {
-		if list, ok := o.get(k).([]any); ok {
+		if list, ok := o.Get(k).([]any); ok {
 			s.only(o, where, k)
 			out := alt{}
 			for i, c := range list {
@@ -187,7 +187,7 @@ func (s *schema) node(v any, where string) node {
 			return s.fresh(out)
 		}
 	}
-	if list, ok := o.get("allOf").([]any); ok {
+	if list, ok := o.Get("allOf").([]any); ok {
 		return s.allOf(o, list, where)
 	}
 	return s.typed(o, where)
@@ -217,7 +217,7 @@ func (s *schema) refTo(v any, where string) node {
 		}
 		o, ok := at.(*object)
 		if ok {
-			at = o.get(strings.ReplaceAll(strings.ReplaceAll(part, "~1", "/"), "~0", "~"))
+			at = o.Get(strings.ReplaceAll(strings.ReplaceAll(part, "~1", "/"), "~0", "~"))
 		}
 		if !ok || at == nil {
 			return s.fail(where, "$ref %s points at nothing", name)
@@ -234,38 +234,38 @@ func (s *schema) refTo(v any, where string) node {
 // allOf joins object schemas.
 func (s *schema) allOf(o *object, list []any, where string) node {
 	s.only(o, where, "allOf", "type", "properties", "required", "additionalProperties")
-	if len(list) == 1 && o.get("properties") == nil {
+	if len(list) == 1 && o.Get("properties") == nil {
 		return s.node(list[0], where+".allOf[0]")
 	}
-	props, required := &object{vals: map[string]any{}}, []any{}
+	props, required := &object{Vals: map[string]any{}}, []any{}
 	all := append([]any{}, list...)
-	all = append(all, &object{keys: []string{"properties", "required"}, vals: map[string]any{"properties": o.get("properties"), "required": o.get("required")}})
+	all = append(all, &object{Keys: []string{"properties", "required"}, Vals: map[string]any{"properties": o.Get("properties"), "required": o.Get("required")}})
 	for i, v := range all {
 		part, ok := v.(*object)
 		if !ok {
 			return s.fail(where, "allOf[%d] is no object schema", i)
 		}
 		s.only(part, fmt.Sprintf("%s.allOf[%d]", where, i), "type", "properties", "required", "additionalProperties")
-		if p, ok := part.get("properties").(*object); ok {
-			for _, k := range p.keys {
-				if _, dup := props.vals[k]; dup {
+		if p, ok := part.Get("properties").(*object); ok {
+			for _, k := range p.Keys {
+				if _, dup := props.Vals[k]; dup {
 					return s.fail(where, "allOf gives property %q twice", k)
 				}
-				props.keys = append(props.keys, k)
-				props.vals[k] = p.vals[k]
+				props.Keys = append(props.Keys, k)
+				props.Vals[k] = p.Vals[k]
 			}
 		}
-		if r, ok := part.get("required").([]any); ok {
+		if r, ok := part.Get("required").([]any); ok {
 			required = append(required, r...)
 		}
 	}
-	return s.typed(&object{keys: []string{"type", "properties", "required", "additionalProperties"},
-		vals: map[string]any{"type": "object", "properties": props, "required": required, "additionalProperties": o.get("additionalProperties")}}, where)
+	return s.typed(&object{Keys: []string{"type", "properties", "required", "additionalProperties"},
+		Vals: map[string]any{"type": "object", "properties": props, "required": required, "additionalProperties": o.Get("additionalProperties")}}, where)
 }
 
 // typed compiles a schema by its type, or by what its keywords tell of it.
 func (s *schema) typed(o *object, where string) node {
-	switch t := o.get("type").(type) {
+	switch t := o.Get("type").(type) {
 	case string:
 		return s.ofType(o, t, where)
 	case []any:
@@ -277,10 +277,10 @@ func (s *schema) typed(o *object, where string) node {
 				return s.fail(where, "type names %q twice", name)
 			}
 			seen[name] = true
-			one := &object{vals: o.vals}
-			for _, k := range o.keys { // each type looks at its own keywords
+			one := &object{Vals: o.Vals}
+			for _, k := range o.Keys { // each type looks at its own keywords
 				if slices.Contains(keywords[name], k) || k == "type" {
-					one.keys = append(one.keys, k)
+					one.Keys = append(one.Keys, k)
 				} else if !knownAnywhere(k) {
 					s.fail(where, "keyword %q is not supported", k)
 				}
@@ -293,7 +293,7 @@ func (s *schema) typed(o *object, where string) node {
 		return s.fresh(out)
 	case nil:
 		for _, t := range []string{"object", "array", "string"} {
-			for _, k := range o.keys {
+			for _, k := range o.Keys {
 				if slices.Contains(keywords[t], k) {
 					return s.ofType(o, t, where)
 				}
@@ -344,7 +344,7 @@ func (s *schema) ofType(o *object, t, where string) node {
 
 // count reads a keyword that is a number of things.
 func (s *schema) count(o *object, key string, def int, where string) int {
-	v := o.get(key)
+	v := o.Get(key)
 	if v == nil {
 		return def
 	}
@@ -363,10 +363,10 @@ func (s *schema) array(o *object, where string) node {
 		return s.fail(where, "maxItems is below minItems")
 	}
 	var item node = ref("value")
-	if v := o.get("items"); v != nil && v != false {
+	if v := o.Get("items"); v != nil && v != false {
 		item = s.fresh(s.node(v, where+".items"))
 	}
-	prefix, ok := o.get("prefixItems").([]any)
+	prefix, ok := o.Get("prefixItems").([]any)
 	if !ok {
 		return s.fresh(s.listOf("[", "]", item, lo, hi))
 	}
@@ -378,7 +378,7 @@ func (s *schema) array(o *object, where string) node {
 		}
 		out = append(out, s.node(v, fmt.Sprintf("%s.prefixItems[%d]", where, i)), ws)
 	}
-	if o.get("items") != false && (hi < 0 || hi > len(prefix)) && len(prefix) > 0 {
+	if o.Get("items") != false && (hi < 0 || hi > len(prefix)) && len(prefix) > 0 {
 		more := hi
 		if hi >= 0 {
 			more = hi - len(prefix)
@@ -409,7 +409,7 @@ func (s *schema) format(name, where string) node {
 }
 
 func (s *schema) string(o *object, where string) node {
-	if f, ok := o.get("format").(string); ok {
+	if f, ok := o.Get("format").(string); ok {
 		s.only(o, where, "type", "format")
 		return s.fresh(seq{`"`, s.format(f, where), `"`})
 	}
@@ -426,15 +426,15 @@ func (s *schema) string(o *object, where string) node {
 // object compiles properties in their order. rest(i, comma) is what may follow before property i; comma says whether
 // something stands before it. Two rules a property, whatever the choice of optional ones.
 func (s *schema) object(o *object, where string) node {
-	props, _ := o.get("properties").(*object)
+	props, _ := o.Get("properties").(*object)
 	if props == nil {
-		props = &object{vals: map[string]any{}}
+		props = &object{Vals: map[string]any{}}
 	}
 	required := map[string]bool{}
-	if list, ok := o.get("required").([]any); ok {
+	if list, ok := o.Get("required").([]any); ok {
 		for _, v := range list {
 			name, ok := v.(string)
-			if _, known := props.vals[name]; !ok || !known {
+			if _, known := props.Vals[name]; !ok || !known {
 				return s.fail(where, "required property %v is not among the properties", v)
 			}
 			required[name] = true
@@ -449,9 +449,9 @@ func (s *schema) object(o *object, where string) node {
 		end = tail{opt(seq{extra, after}), after}
 	}
 	rest := end
-	for i := len(props.keys) - 1; i >= 0; i-- {
-		name := props.keys[i]
-		member := s.fresh(seq{s.constant(name, where), ws, ":", ws, s.node(props.vals[name], where+".properties."+name)})
+	for i := len(props.Keys) - 1; i >= 0; i-- {
+		name := props.Keys[i]
+		member := s.fresh(seq{s.constant(name, where), ws, ":", ws, s.node(props.Vals[name], where+".properties."+name)})
 		var next tail
 		with := s.fresh(seq{member, rest.after})
 		after := s.fresh(seq{ws, ",", ws, with})
@@ -469,9 +469,9 @@ func (s *schema) object(o *object, where string) node {
 // of a known one, but that is more than a grammar of this kind says in few rules: where properties are known, further
 // ones are written only if the schema asks for them.
 func (s *schema) additional(o, props *object, where string) node {
-	switch v := o.get("additionalProperties").(type) {
+	switch v := o.Get("additionalProperties").(type) {
 	case nil:
-		if len(props.keys) > 0 {
+		if len(props.Keys) > 0 {
 			return nil
 		}
 		return ref("member")
