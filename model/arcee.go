@@ -12,8 +12,8 @@ var _ = register(&Family{
 		llama.Read(c, o)
 		c.each(func(_ int, l *Layer) { l.Gated = false })
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	FromGGUF:  llama.FromGGUF,
 })

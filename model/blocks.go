@@ -3,7 +3,7 @@ package model
 // The blocks that most families share. A family that differs draws its own.
 
 // SelfAttention draws q, k, v, their norms and rotation, attention and the output projection of the current layer.
-func (b *Builder) SelfAttention(x *Node) *Node {
+func (b *builder) SelfAttention(x *Node) *Node {
 	l, i := b.L, b.layer
 	var heads, kv *Axis
 	if l.Heads == l.KVHeads {
@@ -34,7 +34,7 @@ func (b *Builder) SelfAttention(x *Node) *Node {
 	return b.Linear("attn.o", a, b.Hidden(), l.OBias)
 }
 
-func (b *Builder) qkNorm(site string, x *Node) *Node {
+func (b *builder) qkNorm(site string, x *Node) *Node {
 	n, dims := b.Config.Norm, []Dim{x.Out}
 	n.Groups = x.Out.Axis.Size
 	switch b.L.QKNorm {
@@ -51,7 +51,7 @@ func (b *Builder) qkNorm(site string, x *Node) *Node {
 }
 
 // MLP draws the feed-forward block of the current layer: gated, plain, or a mixture of experts.
-func (b *Builder) MLP(x *Node) *Node {
+func (b *builder) MLP(x *Node) *Node {
 	l, i := b.L, b.layer
 	if l.Experts > 0 {
 		return b.mixture(x)
@@ -60,7 +60,7 @@ func (b *Builder) MLP(x *Node) *Node {
 	return b.feedForward("mlp.", x, ffn)
 }
 
-func (b *Builder) feedForward(site string, x *Node, ffn Dim) *Node {
+func (b *builder) feedForward(site string, x *Node, ffn Dim) *Node {
 	l := b.L
 	var h *Node
 	if l.Gated {
@@ -73,7 +73,7 @@ func (b *Builder) feedForward(site string, x *Node, ffn Dim) *Node {
 }
 
 // mixture draws router, experts and the shared expert with its gate.
-func (b *Builder) mixture(x *Node) *Node {
+func (b *builder) mixture(x *Node) *Node {
 	l, i := b.L, b.layer
 	experts := Dim{b.Axis("experts", AxisExperts, l.Experts, func(c *Config, n int) { c.Layers[i].Experts = n }), 1}
 	ffn := Dim{b.Axis("ffn", AxisFFN, l.FFN, func(c *Config, n int) { c.Layers[i].FFN = n }), 1}

@@ -20,7 +20,7 @@ var _ = register(&Family{
 			l.QKVBias, l.OBias, l.MLPBias = true, true, true
 		})
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		x := b.Norm("embed_norm", b.Embed())
 		for i := range b.Config.Layers {
 			b.Layer(i, x)
@@ -38,7 +38,7 @@ var _ = register(&Family{
 		b.End(x)
 		b.Head(b.Norm("norm", x))
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "transformer.word_embeddings"},
 		{Site: "embed_norm", Name: "transformer.word_embeddings_layernorm"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.input_layernorm"},
@@ -50,7 +50,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "transformer.ln_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 	},
 	Prefix: "transformer.",

@@ -22,8 +22,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: drawParallel,
-	HF:   llamaHF,
+	draw: drawParallel,
+	hf:   llamaHF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		slidingFromGGUF(r, o, 4)
 		if v, ok := r.real("logit_scale"); ok {

@@ -17,8 +17,8 @@ var _ = register(&Family{
 			l.QKVBias, l.OBias, l.MLPBias = bias, bias, bias
 		})
 	},
-	Draw:     drawLlama,
-	HF:       llamaHF,
+	draw:     drawLlama,
+	hf:       llamaHF,
 	FromGGUF: func(r *ggufReader, o *object) { o.set("use_bias", r.has("blk.0.attn_q.bias")) },
 	LlamaCPP: func(c *Config) string {
 		return when(c.Layers[0].MLPBias, "llama.cpp does not load it: it knows no biases in the MLP")

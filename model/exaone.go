@@ -19,8 +19,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: drawLlama,
-	HF: []Stored{
+	draw: drawLlama,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
 		{Site: "layers.#.attn.q", Name: "transformer.h.#.attn.attention.q_proj"},

@@ -21,8 +21,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw:     drawOLMo2,
-	HF:       olmo2HF,
+	draw:     drawOLMo2,
+	hf:       olmo2HF,
 	FromGGUF: func(r *ggufReader, o *object) { slidingFromGGUF(r, o, 4) },
 	ToGGUF: func(c *Config, put func(string, any)) {
 		if n := c.hf.num("sliding_window"); n > 0 {

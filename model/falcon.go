@@ -42,7 +42,7 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		x := b.Embed()
 		for i := range b.Config.Layers {
 			b.Layer(i, x)
@@ -61,7 +61,7 @@ var _ = register(&Family{
 		b.End(x)
 		b.Head(b.Norm("norm", x))
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "transformer.word_embeddings"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.input_layernorm"},
 		{Parts: qkvSites, Grouped: true, Name: "transformer.h.#.self_attention.query_key_value"},
@@ -74,7 +74,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "transformer.ln_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 		{Site: "layers.#.attn.norm_parallel", Name: "blk.#.attn_norm_2"},
 		{Site: "layers.#.mlp.norm_parallel", Name: "blk.#.attn_norm"},

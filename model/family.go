@@ -19,9 +19,9 @@ type Family struct {
 	Keys     map[string]string // config.json keys where they differ from standardKeys; "" cannot be expressed
 	Aliases  map[string]string // other names that config.json may use, and the keys they stand for; they win
 	Read     func(c *Config, o *object)
-	Draw     func(b *Builder)
-	HF       []Stored // names in Hugging Face checkpoints
-	GGUFDiff []Stored // entries that replace those of standardGGUF
+	draw     func(b *builder)
+	hf       []stored // names in Hugging Face checkpoints
+	ggufDiff []stored // entries that replace those of standardGGUF
 	Prefix   string   // HF name prefix that some files leave out
 	Ignore   []string // endings of HF tensors that carry nothing
 	// PermuteQK says that GGUF keeps the rows of q and k in the order of interleaved rotation.

@@ -19,9 +19,9 @@ var _ = register(&Family{
 		bias := o.flag("attention_bias")
 		c.each(func(_ int, l *Layer) { l.QKVBias, l.OBias = bias, bias })
 	},
-	Draw:     drawLlama,
-	HF:       llamaHF,
-	GGUFDiff: gemmaGGUF,
+	draw:     drawLlama,
+	hf:       llamaHF,
+	ggufDiff: gemmaGGUF,
 })
 
 var _ = register(&Family{
@@ -38,9 +38,9 @@ var _ = register(&Family{
 		readGemmaScores(c, o)
 		o.window(c, 2)
 	},
-	Draw:     drawGemma2,
-	HF:       gemma2HF,
-	GGUFDiff: gemmaGGUF,
+	draw:     drawGemma2,
+	hf:       gemma2HF,
+	ggufDiff: gemmaGGUF,
 	FromGGUF: func(r *ggufReader, o *object) { gemmaFromGGUF(r, o, 46, 2) },
 	ToGGUF:   putSliding,
 	LlamaCPP: func(c *Config) string { return gemmaScore(c, 46) },
@@ -72,9 +72,9 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw:     drawGemma2,
-	HF:       gemma2HF,
-	GGUFDiff: gemmaGGUF,
+	draw:     drawGemma2,
+	hf:       gemma2HF,
+	ggufDiff: gemmaGGUF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		gemmaFromGGUF(r, o, 62, 6)
 		if v, ok := r.real("rope.freq_base_swa"); ok {
@@ -137,7 +137,7 @@ func readGemmaScores(c *Config, o *object) {
 	})
 }
 
-func drawGemma2(b *Builder) {
+func drawGemma2(b *builder) {
 	x := b.Embed()
 	for i := range b.Config.Layers {
 		b.Layer(i, x)
@@ -148,14 +148,14 @@ func drawGemma2(b *Builder) {
 	b.Head(b.Norm("norm", x))
 }
 
-var gemma2HF = override(llamaHF, []Stored{
+var gemma2HF = override(llamaHF, []stored{
 	{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_attention_layernorm"},
 	{Site: "layers.#.mlp.norm", Name: "model.layers.#.pre_feedforward_layernorm"},
 	{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_feedforward_layernorm"},
 })
 
 // gemmaGGUF: GGUF keeps 1+w.
-var gemmaGGUF = []Stored{
+var gemmaGGUF = []stored{
 	{Site: "layers.#.attn.norm", Name: "blk.#.attn_norm", PlusOne: true},
 	{Site: "layers.#.attn.q_norm", Name: "blk.#.attn_q_norm", PlusOne: true},
 	{Site: "layers.#.attn.k_norm", Name: "blk.#.attn_k_norm", PlusOne: true},

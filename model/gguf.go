@@ -19,7 +19,7 @@ const keptTensor = "pare.original."
 
 // ggufSlots lists the stored tensors of a GGUF file.
 func ggufSlots(g *Graph, f *Family) []slot {
-	out := slots(g, override(standardGGUF, f.GGUFDiff))
+	out := slots(g, override(standardGGUF, f.ggufDiff))
 	for i := range out {
 		s := &out[i]
 		if f.PermuteQK && (strings.HasSuffix(s.Site, ".attn.q") || strings.HasSuffix(s.Site, ".attn.k")) {
@@ -56,7 +56,7 @@ func fromGGUF(path string, file *gguf.File) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: c, Graph: Draw(c), Path: path, Warnings: c.hf.warnings, side: Side{meta: file.Metadata()}}
+	m := &Model{Config: c, Graph: Draw(c), Path: path, Warnings: c.hf.warnings, side: side{meta: file.Metadata()}}
 	all := ggufSlots(m.Graph, c.Family)
 	err = m.assemble(slices.Values(all), func(name string) (*tensor.Tensor, bool) { return file.Tensor(name) })
 	if err != nil {

@@ -8,9 +8,9 @@ const glmDefaults = `{"vocab_size":151552, "hidden_size":4096, "intermediate_siz
 	"num_key_value_heads":2, "head_dim":128, "hidden_act":"silu", "max_position_embeddings":131072, "rms_norm_eps":1.5625e-7,
 	"rope_theta":10000.0, "partial_rotary_factor":0.5, "attention_bias":true}`
 
-var glmFused = Stored{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"}
+var glmFused = stored{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"}
 
-var glmGGUF = []Stored{{Parts: glmFused.Parts, Name: "blk.#.ffn_up"}}
+var glmGGUF = []stored{{Parts: glmFused.Parts, Name: "blk.#.ffn_up"}}
 
 var _ = register(&Family{
 	Name:     "glm",
@@ -19,9 +19,9 @@ var _ = register(&Family{
 	GGUF:     "chatglm",
 	Defaults: glmDefaults,
 	Read:     readGLM,
-	Draw:     drawLlama,
-	HF:       override(llamaHF, []Stored{glmFused}),
-	GGUFDiff: glmGGUF,
+	draw:     drawLlama,
+	hf:       override(llamaHF, []stored{glmFused}),
+	ggufDiff: glmGGUF,
 	FromGGUF: glmFromGGUF,
 	LlamaCPP: (*Config).wholeHeads,
 })
@@ -32,13 +32,13 @@ var _ = register(&Family{
 	Class:    "Glm4ForCausalLM",
 	Defaults: glmDefaults,
 	Read:     readGLM,
-	Draw:     drawGemma2,
-	HF: override(llamaHF, []Stored{
+	draw:     drawGemma2,
+	hf: override(llamaHF, []stored{
 		glmFused,
 		{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_self_attn_layernorm"},
 		{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_mlp_layernorm"},
 	}),
-	GGUFDiff: glmGGUF,
+	ggufDiff: glmGGUF,
 	FromGGUF: glmFromGGUF,
 })
 

@@ -31,8 +31,8 @@ var gpt2 = register(&Family{
 			}
 		})
 	},
-	Draw: drawGPT2,
-	HF: []Stored{
+	draw: drawGPT2,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
@@ -44,7 +44,7 @@ var gpt2 = register(&Family{
 		{Site: "norm", Name: "transformer.ln_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 	},
 	Prefix: "transformer.",
@@ -55,7 +55,7 @@ var gpt2 = register(&Family{
 })
 
 // drawGPT2 draws Llama with learned positions.
-func drawGPT2(b *Builder) {
+func drawGPT2(b *builder) {
 	x := b.Add(b.Embed(), b.Position())
 	for i := range b.Config.Layers {
 		b.Layer(i, x)

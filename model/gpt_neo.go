@@ -28,8 +28,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: drawGPT2,
-	HF: []Stored{
+	draw: drawGPT2,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},

@@ -16,8 +16,8 @@ var _ = register(&Family{
 			c.each(func(_ int, l *Layer) { l.KVHeads = 1 })
 		}
 	},
-	Draw: gpt2.Draw,
-	HF: []Stored{
+	draw: gpt2.draw,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "positions", Name: "transformer.wpe"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
@@ -29,7 +29,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "transformer.ln_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: gpt2.GGUFDiff,
+	ggufDiff: gpt2.ggufDiff,
 	FromGGUF: func(r *ggufReader, o *object) {
 		kv, _ := r.num("attention.head_count_kv")
 		o.set("multi_query", kv == 1)

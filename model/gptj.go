@@ -25,8 +25,8 @@ var _ = register(&Family{
 			l.Rope, l.MLPBias, l.Parallel = rope, true, true
 		})
 	},
-	Draw: drawParallel,
-	HF: []Stored{
+	draw: drawParallel,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "layers.#.attn.norm", Name: "transformer.h.#.ln_1"},
 		{Site: "layers.#.attn.q", Name: "transformer.h.#.attn.q_proj"},

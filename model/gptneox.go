@@ -24,7 +24,7 @@ var _ = register(&Family{
 			l.Rope, l.Parallel, l.QKVBias, l.OBias, l.MLPBias = rope, parallel, bias, bias, true
 		})
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		x := b.Embed()
 		for i := range b.Config.Layers {
 			b.Layer(i, x)
@@ -37,7 +37,7 @@ var _ = register(&Family{
 		b.End(x)
 		b.Head(b.Norm("norm", x))
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "gpt_neox.embed_in"},
 		{Site: "layers.#.attn.norm", Name: "gpt_neox.layers.#.input_layernorm"},
 		{Parts: qkvSites, Grouped: true, Name: "gpt_neox.layers.#.attention.query_key_value"},
@@ -48,7 +48,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "gpt_neox.final_layer_norm"},
 		{Site: "head", Name: "embed_out"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 	},
 	FromGGUF: func(r *ggufReader, o *object) {

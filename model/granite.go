@@ -15,8 +15,8 @@ var _ = register(&Family{
 		score, residual := o.real("attention_multiplier"), o.real("residual_multiplier")
 		c.each(func(_ int, l *Layer) { l.AttnScale, l.Residual = score, residual })
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	FromGGUF: func(r *ggufReader, o *object) {
 		llama.FromGGUF(r, o)

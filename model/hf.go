@@ -15,7 +15,7 @@ import (
 )
 
 // hfSlots lists the stored tensors of a Hugging Face checkpoint.
-func hfSlots(g *Graph, f *Family) []slot { return slots(g, f.HF) }
+func hfSlots(g *Graph, f *Family) []slot { return slots(g, f.hf) }
 
 // openHF opens a directory with config.json and weights.
 func openHF(dir string) (*Model, error) {
@@ -62,7 +62,7 @@ func (m *Model) headTensor(get lookup) error {
 		return nil
 	}
 	name := ""
-	for _, s := range m.Config.Family.HF {
+	for _, s := range m.Config.Family.hf {
 		if s.Site == "head" {
 			name = s.Name + ".weight"
 		}
@@ -142,7 +142,7 @@ func (m *Model) bindHF(files tensorFiles) error {
 		m.Warnings = append(m.Warnings, "the checkpoint asks for activations rounded to eight bits with one scale a token; here they are rounded more finely, in blocks of 32 or not at all: other programs' results lie a little further from the original")
 	}
 	var failed error
-	err = m.assemble(eachSlot(m.Graph, f.HF), func(name string) (*tensor.Tensor, bool) {
+	err = m.assemble(eachSlot(m.Graph, f.hf), func(name string) (*tensor.Tensor, bool) {
 		if u != nil && failed == nil {
 			t, ok, err := u.open(name)
 			if ok || err != nil {

@@ -25,8 +25,8 @@ var _ = register(&Family{
 			l.Gated, l.Rope, l.QKNorm, l.RopeFirst, l.QKVBias, l.OBias = true, rope, "head", true, bias, bias
 		})
 	},
-	Draw: drawLlama,
-	HF: override(llamaHF, []Stored{
+	draw: drawLlama,
+	hf: override(llamaHF, []stored{
 		{Site: "layers.#.attn.q_norm", Name: "model.layers.#.self_attn.query_layernorm"},
 		{Site: "layers.#.attn.k_norm", Name: "model.layers.#.self_attn.key_layernorm"},
 	}),

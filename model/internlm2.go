@@ -12,8 +12,8 @@ var _ = register(&Family{
 		rope, bias := o.rope(c, c.Layers[0].HeadDim), o.flag("bias")
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.QKVBias, l.OBias = true, rope, bias, bias })
 	},
-	Draw: drawLlama,
-	HF: []Stored{
+	draw: drawLlama,
+	hf: []stored{
 		{Site: "embed", Name: "model.tok_embeddings"},
 		{Site: "layers.#.attn.norm", Name: "model.layers.#.attention_norm"},
 		{Parts: qkvSites, Grouped: true, Name: "model.layers.#.attention.wqkv"},

@@ -16,8 +16,8 @@ var llama = register(&Family{
 			l.QKVBias, l.OBias, l.MLPBias = attn, attn, mlp
 		})
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	Ignore:    []string{".rotary_emb.inv_freq"},
 	PermuteQK: true,
 	FromGGUF: func(r *ggufReader, o *object) {
@@ -30,7 +30,7 @@ var llama = register(&Family{
 	},
 })
 
-func drawLlama(b *Builder) {
+func drawLlama(b *builder) {
 	x := b.Embed()
 	for i := range b.Config.Layers {
 		b.Layer(i, x)

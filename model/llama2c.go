@@ -21,7 +21,7 @@ import (
 // GGUF keeps them too. The vocabulary lies in a file of its own, tok*.bin: the longest token's length, then a float32
 // score, a length and the bytes of every token, in which a space stands for SentencePiece's meta symbol.
 
-var llama2cNames = []Stored{
+var llama2cNames = []stored{
 	{Site: "embed", Name: "tok_embeddings"},
 	{Site: "layers.#.attn.norm", Name: "layers.#.attention_norm"},
 	{Site: "layers.#.attn.q", Name: "layers.#.attention.wq"},

@@ -22,7 +22,7 @@ var _ = register(&Family{
 		}
 		c.each(func(_ int, l *Layer) { l.SSM = &s })
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		x := b.Embed()
 		for i := range b.Config.Layers {
 			b.Layer(i, x)
@@ -31,7 +31,7 @@ var _ = register(&Family{
 		b.End(x)
 		b.Head(b.Norm("norm", x))
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "backbone.embeddings"},
 		{Site: "layers.#.norm", Name: "backbone.layers.#.norm"},
 		{Parts: []string{"layers.#.ssm.in", "layers.#.ssm.gate"}, Name: "backbone.layers.#.mixer.in_proj"},
@@ -44,7 +44,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "backbone.norm_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		{Site: "layers.#.norm", Name: "blk.#.attn_norm"},
 		{Parts: []string{"layers.#.ssm.in", "layers.#.ssm.gate"}, Name: "blk.#.ssm_in"},
 		{Site: "layers.#.ssm.conv", Name: "blk.#.ssm_conv1d"},
@@ -79,7 +79,7 @@ type SSM struct {
 	ConvBias, Bias           bool
 }
 
-func (b *Builder) mambaMixer(h *Node) *Node {
+func (b *builder) mambaMixer(h *Node) *Node {
 	s := b.L.SSM
 	inner := Dim{b.Axis("inner", AxisFixed, s.Inner, nil), 1}
 	x := b.Linear("ssm.in", h, inner, s.Bias)
@@ -95,7 +95,7 @@ func (b *Builder) mambaMixer(h *Node) *Node {
 	return b.Linear("ssm.out", b.Mul(y, b.Act(z, SiLU)), b.Hidden(), s.Bias)
 }
 
-func (b *Builder) conv(site string, x *Node, taps int, bias bool) *Node {
+func (b *builder) conv(site string, x *Node, taps int, bias bool) *Node {
 	name := b.path(site)
 	w := []*Weight{b.weight(RoleVector, name, x.Out, b.Fixed(taps)), b.vector(bias, name+".bias", x.Out)}
 	return b.add(Node{Op: OpConv, Out: x.Out, Weights: w}, site, x)

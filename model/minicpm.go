@@ -21,8 +21,8 @@ var _ = register(&Family{
 		residual := o.real("scale_depth") / sqrt(float64(len(c.Layers)))
 		c.each(func(_ int, l *Layer) { l.Residual = residual })
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	FromGGUF: func(r *ggufReader, o *object) {
 		llama.FromGGUF(r, o)

@@ -13,8 +13,8 @@ var mistral = register(&Family{
 		rope, window := o.rope(c, c.Layers[0].HeadDim), o.num("sliding_window")
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.Window = true, rope, window })
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	FromGGUF:  windowFromGGUF,
 	Among:     func(r *ggufReader) bool { return r.above("attention.sliding_window") && !r.above("expert_count") },

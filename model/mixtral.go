@@ -17,8 +17,8 @@ var _ = register(&Family{
 	},
 	Aliases: map[string]string{"num_experts": "num_local_experts"},
 	Keys:    map[string]string{"experts": "num_local_experts", "expert_ffn": ""},
-	Draw:    drawLlama,
-	HF: override(llamaHF, []Stored{
+	draw:    drawLlama,
+	hf: override(llamaHF, []stored{
 		{Site: "layers.#.mlp.router", Name: "model.layers.#.block_sparse_moe.gate"},
 		{Site: "layers.#.mlp.experts.gate", Name: "model.layers.#.block_sparse_moe.experts.@.w1"},
 		{Site: "layers.#.mlp.experts.up", Name: "model.layers.#.block_sparse_moe.experts.@.w3"},

@@ -20,7 +20,7 @@ type Model struct {
 	Warnings []string // what a careful user should know about the checkpoint
 
 	tensors map[*Weight]*tensor.Tensor
-	side    Side
+	side    side
 	close   []io.Closer
 	files   []string // that hold the tensors
 

@@ -34,8 +34,8 @@ var _ = register(&Family{
 			l.Alibi = &Alibi{Slopes: mptSlopes(l.Heads, biasMax)}
 		})
 	},
-	Draw: drawLlama,
-	HF: []Stored{
+	draw: drawLlama,
+	hf: []stored{
 		{Site: "embed", Name: "transformer.wte"},
 		{Site: "layers.#.attn.norm", Name: "transformer.blocks.#.norm_1"},
 		{Parts: qkvSites, Name: "transformer.blocks.#.attn.Wqkv"},
@@ -46,7 +46,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "transformer.norm_f"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 	},
 	FromGGUF: func(r *ggufReader, o *object) {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Stored says under which name, and in which form, a dialect keeps the weights of a site. In names # is the layer and @
+// stored says under which name, and in which form, a dialect keeps the weights of a site. In names # is the layer and @
 // the expert.
-type Stored struct {
+type stored struct {
 	Site string // "layers.#.attn.q"
 	Name string // "model.layers.#.self_attn.q_proj"; ".weight" or ".bias" is added unless Raw
 	// Parts lists the sites that share one tensor, rows of one after the other; Site is empty then. With Grouped, rows
@@ -32,17 +32,17 @@ type Stored struct {
 var qkvSites = []string{"layers.#.attn.q", "layers.#.attn.k", "layers.#.attn.v"}
 
 // fusedQKV is how GGUF keeps it: all queries, all keys, all values.
-var fusedQKV = Stored{Parts: qkvSites, Name: "blk.#.attn_qkv"}
+var fusedQKV = stored{Parts: qkvSites, Name: "blk.#.attn_qkv"}
 
 // override returns base with the entries of diff in place of those of the same sites.
-func override(base, diff []Stored) []Stored {
+func override(base, diff []stored) []stored {
 	replaced := map[string]bool{}
 	for _, d := range diff {
 		for _, s := range d.sites() {
 			replaced[s] = true
 		}
 	}
-	var out []Stored
+	var out []stored
 	for _, b := range base {
 		if !replaced[b.Site] {
 			out = append(out, b)
@@ -51,7 +51,7 @@ func override(base, diff []Stored) []Stored {
 	return append(out, diff...)
 }
 
-func (s Stored) sites() []string {
+func (s stored) sites() []string {
 	if len(s.Parts) > 0 {
 		return s.Parts
 	}
@@ -59,7 +59,7 @@ func (s Stored) sites() []string {
 }
 
 // llamaHF are the names that Llama made common.
-var llamaHF = []Stored{
+var llamaHF = []stored{
 	{Site: "embed", Name: "model.embed_tokens"},
 	{Site: "layers.#.attn.norm", Name: "model.layers.#.input_layernorm"},
 	{Site: "layers.#.attn.q", Name: "model.layers.#.self_attn.q_proj"},
@@ -77,7 +77,7 @@ var llamaHF = []Stored{
 }
 
 // standardGGUF are the names of GGUF files; most families use a part of them.
-var standardGGUF = []Stored{
+var standardGGUF = []stored{
 	{Site: "embed", Name: "token_embd"},
 	{Site: "embed_norm", Name: "token_embd_norm"},
 	{Site: "positions", Name: "position_embd"},
@@ -111,7 +111,7 @@ func at(s string, layer int) string { return strings.Replace(s, "#", strconv.Ito
 
 // slot is one stored tensor of a concrete graph: which weights it holds, and how.
 type slot struct {
-	Stored
+	stored
 	name    string
 	weights []*Weight
 	expert  int // -1, or which slab of the one weight it holds
@@ -120,12 +120,12 @@ type slot struct {
 }
 
 // slots lists the stored tensors of g in a dialect, in drawing order.
-func slots(g *Graph, table []Stored) []slot { return slices.Collect(eachSlot(g, table)) }
+func slots(g *Graph, table []stored) []slot { return slices.Collect(eachSlot(g, table)) }
 
 // eachSlot yields the same one by one: a configuration of a few bytes may claim millions of experts, and who misses the first
 // of their tensors needs no list of all. It panics when a weight has no name: every family is checked by a test.
-func eachSlot(g *Graph, table []Stored) iter.Seq[slot] {
-	bySite := map[string]*Stored{}
+func eachSlot(g *Graph, table []stored) iter.Seq[slot] {
+	bySite := map[string]*stored{}
 	for i := range table {
 		for _, s := range table[i].sites() {
 			bySite[s] = &table[i]
@@ -160,13 +160,13 @@ func eachSlot(g *Graph, table []Stored) iter.Seq[slot] {
 }
 
 // slot describes the stored tensor that holds w, of all experts where each has its own.
-func (g *Graph) slot(w *Weight, bySite map[string]*Stored) slot {
+func (g *Graph) slot(w *Weight, bySite map[string]*stored) slot {
 	site, layer, kind := splitName(w.Name)
 	e := bySite[site]
 	if e == nil {
 		panic(fmt.Sprintf("model: no stored name for %s", w.Name))
 	}
-	s := slot{Stored: *e, name: at(e.Name, layer), expert: -1}
+	s := slot{stored: *e, name: at(e.Name, layer), expert: -1}
 	if !e.Raw {
 		s.name += kind
 	}

@@ -78,7 +78,7 @@ func fromNanoGPT(path string, f *torch.File) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{Config: c, Graph: Draw(c), Path: path, Warnings: o.warnings, side: side}
-	table := append([]Stored(nil), gpt2.HF...)
+	table := append([]stored(nil), gpt2.hf...)
 	for i := range table {
 		table[i].Transposed = false
 	}

@@ -14,9 +14,9 @@ var _ = register(&Family{
 		rope, attn, mlp := o.partialRope(c), o.flag("attention_bias"), o.flag("mlp_bias")
 		c.each(func(_ int, l *Layer) { l.Rope, l.QKVBias, l.OBias, l.MLPBias = rope, attn, attn, mlp })
 	},
-	Draw:     drawLlama,
-	HF:       llamaHF,
-	GGUFDiff: gemmaGGUF,
+	draw:     drawLlama,
+	hf:       llamaHF,
+	ggufDiff: gemmaGGUF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		llama.FromGGUF(r, o)
 		r.partialRotary(o, "partial_rotary_factor")

@@ -15,8 +15,8 @@ var _ = register(&Family{
 		clamp, bias, rope := o.real("clip_qkv"), o.flag("attention_bias"), o.rope(c, c.Layers[0].HeadDim)
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.Clamp, l.QKVBias, l.OBias = true, rope, clamp, bias, bias })
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	FromGGUF: func(r *ggufReader, o *object) {
 		if v, ok := r.real("attention.clamp_kqv"); ok {
@@ -35,12 +35,12 @@ var olmo2 = register(&Family{
 		bias, rope := o.flag("attention_bias"), o.rope(c, c.Layers[0].HeadDim)
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.QKNorm, l.QKVBias, l.OBias = true, rope, "full", bias, bias })
 	},
-	Draw: drawOLMo2,
-	HF:   olmo2HF,
+	draw: drawOLMo2,
+	hf:   olmo2HF,
 })
 
 // drawOLMo2 draws blocks with norms behind them.
-func drawOLMo2(b *Builder) {
+func drawOLMo2(b *builder) {
 	x := b.Embed()
 	for i := range b.Config.Layers {
 		b.Layer(i, x)
@@ -51,7 +51,7 @@ func drawOLMo2(b *Builder) {
 	b.Head(b.Norm("norm", x))
 }
 
-var olmo2HF = override(llamaHF, []Stored{
+var olmo2HF = override(llamaHF, []stored{
 	{Site: "layers.#.attn.post_norm", Name: "model.layers.#.post_attention_layernorm"},
 	{Site: "layers.#.mlp.post_norm", Name: "model.layers.#.post_feedforward_layernorm"},
 })

@@ -19,8 +19,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw:     drawOLMo2,
-	HF:       olmo2HF,
+	draw:     drawOLMo2,
+	hf:       olmo2HF,
 	Among:    func(r *ggufReader) bool { return r.above("attention.sliding_window") },
 	FromGGUF: func(r *ggufReader, o *object) { slidingFromGGUF(r, o, 4) },
 	ToGGUF:   putSliding,

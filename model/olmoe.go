@@ -22,8 +22,8 @@ var _ = register(&Family{
 			l.Experts, l.Route = experts, route
 		})
 	},
-	Draw: drawLlama,
-	HF:   qwenMoeHF,
+	draw: drawLlama,
+	hf:   qwenMoeHF,
 	LlamaCPP: func(c *Config) string {
 		return when(c.normalized(), "llama.cpp does not normalise the weights of experts in this architecture, whatever norm_topk_prob says")
 	},

@@ -23,7 +23,7 @@ var _ = register(&Family{
 		bias := o.flag("enable_bias")
 		c.each(func(_ int, l *Layer) { l.QKVBias, l.OBias, l.MLPBias = bias, bias, bias })
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		c := b.Config
 		x := b.Embed()
 		if c.EmbedDim > 0 {
@@ -49,7 +49,7 @@ var _ = register(&Family{
 		}
 		b.Head(x)
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "model.decoder.embed_tokens"},
 		{Site: "positions", Name: "model.decoder.embed_positions"},
 		{Site: "embed_in", Name: "model.decoder.project_in"},
@@ -65,7 +65,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "model.decoder.final_layer_norm"},
 		{Site: "head", Name: "lm_head"},
 	},
-	GGUFDiff: []Stored{{Site: "embed_in", Name: "embd_in"}, {Site: "embed_out", Name: "embd_out"}},
+	ggufDiff: []stored{{Site: "embed_in", Name: "embd_in"}, {Site: "embed_out", Name: "embd_out"}},
 	Prefix:   "model.",
 	LlamaCPP: func(*Config) string { return notThere },
 })

@@ -21,8 +21,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: drawParallel,
-	HF: override(llamaHF, []Stored{
+	draw: drawParallel,
+	hf: override(llamaHF, []stored{
 		{Site: "layers.#.attn.q_norm", Name: "model.layers.#.self_attn.q_layernorm"},
 		{Site: "layers.#.attn.k_norm", Name: "model.layers.#.self_attn.k_layernorm"},
 		{Site: "layers.#.attn.o", Name: "model.layers.#.self_attn.dense"},
@@ -40,7 +40,7 @@ var _ = register(&Family{
 })
 
 // drawParallel draws x + attention(norm x) + mlp(norm x).
-func drawParallel(b *Builder) {
+func drawParallel(b *builder) {
 	x := b.Embed()
 	for i := range b.Config.Layers {
 		b.Layer(i, x)

@@ -13,12 +13,12 @@ var _ = register(&Family{
 		rope, window := o.partialRope(c), o.num("sliding_window")
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.Window = true, rope, window })
 	},
-	Draw: drawLlama,
-	HF: override(llamaHF, []Stored{
+	draw: drawLlama,
+	hf: override(llamaHF, []stored{
 		{Parts: qkvSites, Name: "model.layers.#.self_attn.qkv_proj"},
 		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "model.layers.#.mlp.gate_up_proj"},
 	}),
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		fusedQKV,
 		{Parts: []string{"layers.#.mlp.gate", "layers.#.mlp.up"}, Name: "blk.#.ffn_up"},
 	},

@@ -19,8 +19,8 @@ var _ = register(&Family{
 		readQwen(c, o)
 		c.each(func(_ int, l *Layer) { l.QKVBias = true })
 	},
-	Draw:     drawLlama,
-	HF:       llamaHF,
+	draw:     drawLlama,
+	hf:       llamaHF,
 	FromGGUF: windowFromGGUF,
 })
 
@@ -30,8 +30,8 @@ var _ = register(&Family{
 	Class:    "Qwen3ForCausalLM",
 	Defaults: `{"hidden_size":4096, "intermediate_size":22016, "head_dim":128, ` + qwen2Defaults + `}`,
 	Read:     readQwen3,
-	Draw:     drawLlama,
-	HF:       llamaHF,
+	draw:     drawLlama,
+	hf:       llamaHF,
 	FromGGUF: windowFromGGUF,
 })
 
@@ -55,8 +55,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: drawLlama,
-	HF: override(qwenMoeHF, []Stored{
+	draw: drawLlama,
+	hf: override(qwenMoeHF, []stored{
 		{Site: "layers.#.mlp.shared.gate", Name: "model.layers.#.mlp.shared_expert.gate_proj"},
 		{Site: "layers.#.mlp.shared.up", Name: "model.layers.#.mlp.shared_expert.up_proj"},
 		{Site: "layers.#.mlp.shared.down", Name: "model.layers.#.mlp.shared_expert.down_proj"},
@@ -89,8 +89,8 @@ var _ = register(&Family{
 		readQwen3(c, o)
 		readQwenExperts(c, o)
 	},
-	Draw: drawLlama,
-	HF:   qwenMoeHF,
+	draw: drawLlama,
+	hf:   qwenMoeHF,
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
 		denseFromGGUF(r, o)
@@ -101,7 +101,7 @@ var _ = register(&Family{
 	},
 })
 
-var qwenMoeHF = override(llamaHF, []Stored{
+var qwenMoeHF = override(llamaHF, []stored{
 	{Site: "layers.#.mlp.router", Name: "model.layers.#.mlp.gate"},
 	{Site: "layers.#.mlp.experts.gate", Name: "model.layers.#.mlp.experts.@.gate_proj"},
 	{Site: "layers.#.mlp.experts.up", Name: "model.layers.#.mlp.experts.@.up_proj"},

@@ -23,7 +23,7 @@ var _ = register(&Family{
 			l.SSM = &SSM{Inner: inner}
 		})
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		x := b.Embed()
 		for i := range b.Config.Layers {
 			b.Layer(i, x)
@@ -36,7 +36,7 @@ var _ = register(&Family{
 		b.End(x)
 		b.Head(b.Norm("norm", x))
 	},
-	HF: []Stored{
+	hf: []stored{
 		{Site: "embed", Name: "rwkv.embeddings"},
 		{Site: "layers.#.pre_norm", Name: "rwkv.blocks.#.pre_ln"},
 		{Site: "layers.#.attn.norm", Name: "rwkv.blocks.#.ln1"},
@@ -58,7 +58,7 @@ var _ = register(&Family{
 		{Site: "norm", Name: "rwkv.ln_out"},
 		{Site: "head", Name: "head"},
 	},
-	GGUFDiff: []Stored{
+	ggufDiff: []stored{
 		{Site: "layers.#.pre_norm", Name: "token_embd_norm"},
 		{Site: "layers.#.attn.mix_k", Name: "blk.#.time_mix_key", Raw: true},
 		{Site: "layers.#.attn.mix_v", Name: "blk.#.time_mix_value", Raw: true},
@@ -73,7 +73,7 @@ var _ = register(&Family{
 	LlamaCPP: func(*Config) string { return notThere },
 })
 
-func (b *Builder) timeMix(h *Node) *Node {
+func (b *builder) timeMix(h *Node) *Node {
 	inner := Dim{b.Axis("inner", AxisFixed, b.L.SSM.Inner, nil), 1}
 	r := b.Act(b.Linear("attn.r", b.shift("attn.mix_r", h), inner, false), Sigmoid)
 	k := b.Linear("attn.k", b.shift("attn.mix_k", h), inner, false)
@@ -85,7 +85,7 @@ func (b *Builder) timeMix(h *Node) *Node {
 	return b.Linear("attn.o", b.Mul(r, y), b.Hidden(), false)
 }
 
-func (b *Builder) channelMix(h *Node) *Node {
+func (b *builder) channelMix(h *Node) *Node {
 	i := b.layer
 	ffn := Dim{b.Axis("ffn", AxisFFN, b.L.FFN, func(c *Config, n int) { c.Layers[i].FFN = n }), 1}
 	r := b.Act(b.Linear("mlp.r", b.shift("mlp.mix_r", h), b.Hidden(), false), Sigmoid)
@@ -93,7 +93,7 @@ func (b *Builder) channelMix(h *Node) *Node {
 	return b.Mul(r, b.Linear("mlp.down", k, b.Hidden(), false))
 }
 
-func (b *Builder) shift(site string, x *Node) *Node {
+func (b *builder) shift(site string, x *Node) *Node {
 	w := []*Weight{b.weight(RoleVector, b.path(site), x.Out)}
 	return b.add(Node{Op: OpShift, Out: x.Out, Weights: w}, site, x)
 }

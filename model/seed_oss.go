@@ -13,9 +13,9 @@ var _ = register(&Family{
 		rope, bias, out, mlp := o.rope(c, c.Layers[0].HeadDim), o.flag("attention_bias"), o.flag("attention_out_bias"), o.flag("mlp_bias")
 		c.each(func(_ int, l *Layer) { l.Gated, l.Rope, l.QKVBias, l.OBias, l.MLPBias = true, rope, bias, out, mlp })
 	},
-	Draw:     drawLlama,
-	HF:       llamaHF,
-	GGUFDiff: []Stored{{Site: "layers.#.mlp.norm", Name: "blk.#.post_attention_norm"}},
+	draw:     drawLlama,
+	hf:       llamaHF,
+	ggufDiff: []stored{{Site: "layers.#.mlp.norm", Name: "blk.#.post_attention_norm"}},
 	FromGGUF: func(r *ggufReader, o *object) {
 		llama.FromGGUF(r, o)
 		o.set("attention_bias", r.has("blk.0.attn_q.bias"))

@@ -11,9 +11,9 @@ import (
 	"github.com/parelm/pare/model/tokenizer"
 )
 
-// Side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
+// side are the files beside the weights that a copy of the checkpoint needs: tokenizer, generation settings, licence.
 // They are kept byte for byte.
-type Side struct {
+type side struct {
 	dir   string            // where they lie
 	names []string          // those that do
 	files map[string][]byte // in place of dir, for files that were changed
@@ -54,8 +54,8 @@ func Belongs(name string) bool {
 }
 
 // sideFiles lists the side files of a directory.
-func sideFiles(dir string) (Side, error) {
-	s := Side{dir: dir}
+func sideFiles(dir string) (side, error) {
+	s := side{dir: dir}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return s, err
@@ -76,7 +76,7 @@ func sideFiles(dir string) (Side, error) {
 	return s, nil
 }
 
-func (s *Side) read(name string) ([]byte, error) {
+func (s *side) read(name string) ([]byte, error) {
 	if s.files != nil {
 		data, ok := s.files[name]
 		if !ok {
@@ -88,10 +88,10 @@ func (s *Side) read(name string) ([]byte, error) {
 }
 
 // onDisk reports whether there are side files by themselves, not only what a GGUF file holds.
-func (s *Side) onDisk() bool { return s.meta == nil && (s.dir != "" || s.files != nil) }
+func (s *side) onDisk() bool { return s.meta == nil && (s.dir != "" || s.files != nil) }
 
 // all reads every side file.
-func (s *Side) all() (map[string][]byte, error) {
+func (s *side) all() (map[string][]byte, error) {
 	if s.meta != nil {
 		return s.fromGGUF()
 	}
@@ -107,7 +107,7 @@ func (s *Side) all() (map[string][]byte, error) {
 }
 
 // copy writes the side files into a Hugging Face directory.
-func (s *Side) copy(sink Sink) error {
+func (s *side) copy(sink Sink) error {
 	files, err := s.all()
 	if err != nil {
 		return err

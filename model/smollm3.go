@@ -28,8 +28,8 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw:      drawLlama,
-	HF:        llamaHF,
+	draw:      drawLlama,
+	hf:        llamaHF,
 	PermuteQK: true,
 	LlamaCPP: func(c *Config) string {
 		for i := range c.Layers {

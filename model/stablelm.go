@@ -22,14 +22,14 @@ var _ = register(&Family{
 			}
 		})
 	},
-	Draw: func(b *Builder) {
+	draw: func(b *builder) {
 		if b.Config.Layers[0].Parallel {
 			drawParallel(b)
 			return
 		}
 		drawLlama(b)
 	},
-	HF: override(llamaHF, []Stored{
+	hf: override(llamaHF, []stored{
 		{Site: "layers.#.attn.q_norm", Name: "model.layers.#.self_attn.q_layernorm.norms.@"},
 		{Site: "layers.#.attn.k_norm", Name: "model.layers.#.self_attn.k_layernorm.norms.@"},
 	}),

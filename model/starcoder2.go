@@ -16,8 +16,8 @@ var _ = register(&Family{
 			l.Rope, l.Window, l.QKVBias, l.OBias, l.MLPBias = rope, window, bias, bias, bias
 		})
 	},
-	Draw: drawLlama,
-	HF: override(llamaHF, []Stored{
+	draw: drawLlama,
+	hf: override(llamaHF, []stored{
 		{Site: "layers.#.mlp.up", Name: "model.layers.#.mlp.c_fc"},
 		{Site: "layers.#.mlp.down", Name: "model.layers.#.mlp.c_proj"},
 	}),

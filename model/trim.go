@@ -70,7 +70,7 @@ func (m *Model) KeepTokens(want []int32) (small *Model, old []int32, err error) 
 	if err := replaceTokenizer(files, trimmed, to); err != nil {
 		return nil, nil, err
 	}
-	small.side = Side{files: files, names: sortedKeys(files), tok: trimmed}
+	small.side = side{files: files, names: sortedKeys(files), tok: trimmed}
 	return small, old, nil
 }
 

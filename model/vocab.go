@@ -31,7 +31,7 @@ func fits(t *tokenizer.Tokenizer, path string, c *Config) error {
 }
 
 // tokenizer opens the tokenizer, once.
-func (s *Side) tokenizer() (*tokenizer.Tokenizer, error) {
+func (s *side) tokenizer() (*tokenizer.Tokenizer, error) {
 	if s.tok != nil {
 		return s.tok, nil
 	}
@@ -139,7 +139,7 @@ func readVocab(meta *gguf.Metadata) (*tokenizer.GGUF, error) {
 
 // toGGUF writes tokenizer and chat template: those of the GGUF file the model came from, or of its tokenizer files. A
 // model without a tokenizer is written without: it loads, but only for token ids.
-func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
+func (s *side) toGGUF(meta *gguf.Metadata, c *Config) error {
 	if s.meta != nil {
 		for k, v := range s.meta.All() {
 			if strings.HasPrefix(k, "tokenizer.") || strings.HasPrefix(k, keptFile) {
@@ -173,7 +173,7 @@ func (s *Side) toGGUF(meta *gguf.Metadata, c *Config) error {
 const keptFile = "pare.file."
 
 // keep stores the side files that the vocabulary does not bring back.
-func (s *Side) keep(meta *gguf.Metadata) error {
+func (s *side) keep(meta *gguf.Metadata) error {
 	for _, n := range s.names {
 		switch n {
 		case "generation_config.json", "tokenizer_config.json", "special_tokens_map.json":
@@ -190,7 +190,7 @@ func (s *Side) keep(meta *gguf.Metadata) error {
 }
 
 // fromGGUF makes the side files of a Hugging Face directory: those that were kept, and the tokenizer's.
-func (s *Side) fromGGUF() (map[string][]byte, error) {
+func (s *side) fromGGUF() (map[string][]byte, error) {
 	made := map[string][]byte{}
 	if m, err := s.meta.String(vocabPrefix + "model"); err == nil && m != "no_vocab" {
 		t, err := s.tokenizer()
@@ -217,7 +217,7 @@ func (s *Side) fromGGUF() (map[string][]byte, error) {
 	return made, nil
 }
 
-func (s *Side) hasTokenizer() bool {
+func (s *side) hasTokenizer() bool {
 	for _, n := range s.names {
 		switch n {
 		case "tokenizer.json", "tokenizer.model", "vocab.json":
