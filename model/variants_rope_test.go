@@ -99,7 +99,7 @@ func TestRopeTables(t *testing.T) {
 		{"longrope, partial", "phi3", map[string]any{"partial_rotary_factor": 0.75, "original_max_position_embeddings": 32, "rope_scaling": map[string]any{
 			"type": "longrope", "short_factor": short[:3], "long_factor": long[:3]}}, 33, divided(long[:3]...), longMagnitude},
 	} {
-		cfg := variant(t, c.base, c.change)
+		cfg := models.Variant(t, c.base, c.change)
 		r := cfg.Layers[0].Rope
 		want := cfg.Layers[0].HeadDim
 		if strings.HasSuffix(c.name, "partial") {
@@ -127,7 +127,7 @@ func TestYarnGGUF(t *testing.T) {
 		if attention != nil {
 			s["attention_factor"] = attention
 		}
-		c := variant(t, "llama", map[string]any{"rope_scaling": s})
+		c := models.Variant(t, "llama", map[string]any{"rope_scaling": s})
 		path, _ := saveGGUF(t, models.Of(t, c, 1))
 		for _, context := range []uint32{128, 32} {
 			other, err := model.Open(stripGGUF(t, path, func(m *gguf.Metadata) { m.Set("llama.context_length", context) }))
@@ -151,7 +151,7 @@ func TestYarnGGUF(t *testing.T) {
 // TestYarnWarning: a factor that the two contexts overrule is worth a word.
 func TestYarnWarning(t *testing.T) {
 	for factor, want := range map[float64]int{4: 0, 2: 1} {
-		c := variant(t, "llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 32}})
+		c := models.Variant(t, "llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 32}})
 		path := t.TempDir()
 		if err := models.Of(t, c, 1).SaveHF(context.Background(), dir(path)); err != nil {
 			t.Fatal(err)

@@ -13,31 +13,6 @@ import (
 	"github.com/parelm/pare/model/safetensors"
 )
 
-// variant reads the tiny configuration name with some keys changed; a nil value deletes the key.
-func variant(t *testing.T, name string, change map[string]any) *model.Config {
-	t.Helper()
-	c, err := model.ParseConfig(name, variantJSON(t, name, change))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func variantJSON(t *testing.T, name string, change map[string]any) []byte {
-	t.Helper()
-	keys := models.Keys(t, name)
-	for k, v := range change {
-		if keys[k] = v; v == nil {
-			delete(keys, k)
-		}
-	}
-	data, err := json.Marshal(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 // TestOtherKeys reads files that say the sizes under the other names that transformers accepts, or accepted once.
 func TestOtherKeys(t *testing.T) {
 	for _, c := range []struct {
@@ -62,7 +37,7 @@ func TestOtherKeys(t *testing.T) {
 			}
 			change[key], change[other] = nil, keys[key]
 		}
-		want, got := variant(t, c.name, nil), variant(t, c.name, change)
+		want, got := models.Variant(t, c.name, nil), models.Variant(t, c.name, change)
 		if got.Hidden != want.Hidden || got.Context != want.Context || got.Norm != want.Norm || !reflect.DeepEqual(got.Layers, want.Layers) {
 			t.Errorf("%s: other names read as\n%+v\nwant\n%+v", c.name, got, want)
 		}
@@ -88,7 +63,7 @@ func smol(t *testing.T, change map[string]any) *model.Config {
 	for k, v := range change {
 		keys[k] = v
 	}
-	return variant(t, "llama", keys)
+	return models.Variant(t, "llama", keys)
 }
 
 // TestSmolLM3Layers checks which layers rotate and which slide; 1 in no_rope_layers means rotary embedding.
@@ -119,7 +94,7 @@ func TestSmolLM3Layers(t *testing.T) {
 
 // TestGemma3RopeParameters reads what newer files say about the two rotary embeddings: one object for each type of layers.
 func TestGemma3RopeParameters(t *testing.T) {
-	c := variant(t, "gemma3_text", map[string]any{"rope_theta": nil, "rope_local_base_freq": nil, "rope_scaling": nil,
+	c := models.Variant(t, "gemma3_text", map[string]any{"rope_theta": nil, "rope_local_base_freq": nil, "rope_scaling": nil,
 		"sliding_window_pattern": nil, "num_hidden_layers": 2, "layer_types": []string{"full_attention", "sliding_attention"},
 		"rope_parameters": map[string]any{
 			"full_attention":    map[string]any{"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
@@ -149,7 +124,7 @@ func TestExpertLayers(t *testing.T) {
 	} {
 		for _, family := range []string{"qwen2_moe", "qwen3_moe"} {
 			c.change["num_hidden_layers"] = 4
-			for i, l := range variant(t, family, c.change).Layers {
+			for i, l := range models.Variant(t, family, c.change).Layers {
 				ffn, shared := 64, 0
 				if c.experts[i] > 0 {
 					if ffn = 24; family == "qwen2_moe" {
@@ -231,7 +206,7 @@ func TestVariantFiles(t *testing.T) {
 		{"cohere, narrow heads", "cohere", map[string]any{"head_dim": 2, "use_qk_norm": true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := models.Of(t, variant(t, c.base, c.change), 1)
+			m := models.Of(t, models.Variant(t, c.base, c.change), 1)
 			testGGUF(t, m)
 			testLayers(t, m)
 		})
@@ -316,7 +291,7 @@ func TestHeadLayouts(t *testing.T) {
 		{"phi3", "phi3", map[string]any{"num_attention_heads": 4, "num_key_value_heads": 2}, "model.layers.0.self_attn.qkv_proj.weight", "qqqqkkvv"},
 		{"mpt", "mpt", map[string]any{"n_heads": 4}, "transformer.blocks.0.attn.Wqkv.weight", "qqqqkkkkvvvv"},
 	} {
-		m := models.Of(t, variant(t, c.base, c.change), 1)
+		m := models.Of(t, models.Variant(t, c.base, c.change), 1)
 		path := t.TempDir()
 		if err := m.SaveHF(context.Background(), dir(path)); err != nil {
 			t.Fatal(err)
@@ -349,10 +324,10 @@ func TestActivationNames(t *testing.T) {
 	for name, want := range map[string]model.Activation{"gelu": model.GELU, "gelu_python": model.GELU, "gelu_new": model.GELUTanh,
 		"gelu_fast": model.GELUTanh, "gelu_pytorch_tanh": model.GELUTanh, "gelu_accurate": model.GELUTanh, "relu": model.ReLU,
 		"quick_gelu": model.QuickGELU, "silu": model.SiLU, "swish": model.SiLU} {
-		if got := variant(t, "gpt2", map[string]any{"activation_function": name}).Layers[0].Act; got != want {
+		if got := models.Variant(t, "gpt2", map[string]any{"activation_function": name}).Layers[0].Act; got != want {
 			t.Errorf("%s is read as %s", name, got)
 		}
-		if got := variant(t, "gemma", map[string]any{"hidden_act": name, "hidden_activation": nil}).Layers[0].Act; got != model.GELUTanh {
+		if got := models.Variant(t, "gemma", map[string]any{"hidden_act": name, "hidden_activation": nil}).Layers[0].Act; got != model.GELUTanh {
 			t.Errorf("gemma: %s is read as %s", name, got)
 		}
 	}
@@ -360,8 +335,8 @@ func TestActivationNames(t *testing.T) {
 
 // TestNullAlias: another name that says null says nothing.
 func TestNullAlias(t *testing.T) {
-	c := variant(t, "bloom", map[string]any{"n_embed": json.RawMessage("null"), "num_attention_heads": json.RawMessage("null")})
-	if w := variant(t, "bloom", nil); c.Hidden != w.Hidden || c.Layers[0].Heads != w.Layers[0].Heads {
+	c := models.Variant(t, "bloom", map[string]any{"n_embed": json.RawMessage("null"), "num_attention_heads": json.RawMessage("null")})
+	if w := models.Variant(t, "bloom", nil); c.Hidden != w.Hidden || c.Layers[0].Heads != w.Layers[0].Heads {
 		t.Errorf("hidden size %d, %d heads", c.Hidden, c.Layers[0].Heads)
 	}
 }
@@ -370,7 +345,7 @@ func TestNullAlias(t *testing.T) {
 func TestMalformedRopeParameters(t *testing.T) {
 	for _, p := range []string{`3`, `{"rope_theta":"x"}`, `{"full_attention":3}`, `{"full_attention":{"rope_type":"linear","factor":"x"}}`,
 		`{"rope_type":7}`, `{"rope_type":"stretched"}`} {
-		if c, err := model.ParseConfig("config.json", variantJSON(t, "gemma3_text", map[string]any{"rope_parameters": json.RawMessage(p)})); err == nil {
+		if c, err := model.ParseConfig("config.json", models.JSON(t, "gemma3_text", map[string]any{"rope_parameters": json.RawMessage(p)})); err == nil {
 			t.Errorf("%s is read as %+v", p, c.Layers[len(c.Layers)-1].Rope)
 		}
 	}

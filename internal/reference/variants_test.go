@@ -22,21 +22,7 @@ var null = json.RawMessage("null")
 // changed is a tiny model with some keys of its configuration changed; a nil value deletes the key.
 func changed(t *testing.T, name string, change map[string]any) *model.Model {
 	t.Helper()
-	keys := models.Keys(t, name)
-	for k, v := range change {
-		if keys[k] = v; v == nil {
-			delete(keys, k)
-		}
-	}
-	data, err := json.Marshal(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := model.ParseConfig(name, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return models.Of(t, c, 1)
+	return models.Of(t, models.Variant(t, name, change), 1)
 }
 
 func trace(t *testing.T, m *model.Model, ids []int32) reference.Trace {

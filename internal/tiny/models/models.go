@@ -58,6 +58,32 @@ func Keys(t testing.TB, name string) map[string]any {
 	return keys
 }
 
+// JSON returns a tiny configuration with some keys changed; a nil value deletes the key.
+func JSON(t testing.TB, name string, change map[string]any) []byte {
+	t.Helper()
+	keys := Keys(t, name)
+	for k, v := range change {
+		if keys[k] = v; v == nil {
+			delete(keys, k)
+		}
+	}
+	data, err := json.Marshal(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Variant reads a tiny configuration with some keys changed.
+func Variant(t testing.TB, name string, change map[string]any) *model.Config {
+	t.Helper()
+	c, err := model.ParseConfig(name, JSON(t, name, change))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Model returns a tiny model with lively random weights: matrices scaled to keep activations near 1, norms and biases
 // away from their neutral values, so that no weight is without effect.
 func Model(t testing.TB, name string, seed uint64) *model.Model {
