@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -41,7 +42,19 @@ func TestLlamaCPP(t *testing.T) {
 		{"smollm3", nil, nil},
 		{"smollm3", map[string]any{"no_rope_layers": []int{0, 1, 1, 0}}, []string{"every fourth"}},
 	} {
-		got := model.Random(models.Variant(t, c.name, c.change), 1).LlamaCPP()
+		keys := models.Keys(t, c.name)
+		for k, v := range c.change {
+			keys[k] = v
+		}
+		data, err := json.Marshal(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := model.ParseConfig(c.name, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := model.Random(cfg, 1).LlamaCPP()
 		ok := len(got) == len(c.want)
 		for i := range c.want {
 			ok = ok && strings.Contains(got[i], c.want[i])
