@@ -109,6 +109,40 @@ func TestGemma3RopeParameters(t *testing.T) {
 	}
 }
 
+// TestRopeParameters writes what transformers 5 writes: one object for base, scaling and share, dtype for torch_dtype.
+func TestRopeParameters(t *testing.T) {
+	moved := 0
+	for _, name := range models.Names() {
+		keys, change := models.Keys(t, name), map[string]any{}
+		p := map[string]any{"rope_type": "default"}
+		if scaling, ok := keys["rope_scaling"].(map[string]any); ok {
+			for k, v := range scaling {
+				if k == "type" {
+					k = "rope_type"
+				}
+				p[k] = v
+			}
+		}
+		for k, to := range map[string]string{"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_factor",
+			"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"} {
+			if v, ok := keys[k]; ok {
+				change[k], p[to] = nil, v
+			}
+		}
+		if len(change) == 0 || keys["rope_local_base_freq"] != nil {
+			continue // no rotary embedding, or two: see above
+		}
+		moved++
+		change["rope_parameters"], change["rope_scaling"], change["torch_dtype"], change["dtype"] = p, nil, nil, keys["torch_dtype"]
+		if want, got := models.Config(t, name), models.Variant(t, name, change); !reflect.DeepEqual(got.Layers, want.Layers) || got.Dtype() != want.Dtype() {
+			t.Errorf("%s: read %+v, want %+v", name, got.Layers[0].Rope, want.Layers[0].Rope)
+		}
+	}
+	if moved < 20 {
+		t.Errorf("only %d configurations have a rotary embedding", moved)
+	}
+}
+
 // TestExpertLayers checks which layers of a Qwen model are mixtures of experts, and how wide they are.
 func TestExpertLayers(t *testing.T) {
 	for _, c := range []struct {
