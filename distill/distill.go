@@ -123,7 +123,7 @@ func (r *run) prepare(text Text) error {
 	}
 	list := r.s.losses(r.teacher)
 	b := &build{temperature: r.s.Temperature, vocab: r.student.Graph.Logits.Out.Size(), want: &r.want,
-		layers: len(r.student.Config.Layers), width: r.student.Config.Hidden}
+		layers: len(r.student.Config.Layers), width: r.student.Config.Hidden, student: r.student.Graph, length: r.s.Length(r.student.Config)}
 	for _, l := range list {
 		r.want.needs |= l.needs()
 	}
@@ -151,6 +151,9 @@ func (r *run) meet(list []named, b *build) error {
 	}
 	b.teacherLayers, b.teacherWidth = t.shape()
 	b.most = t.most()
+	if l, ok := t.(*live); ok {
+		b.teacher = l.e.Model.Graph
+	}
 	able := t.can()
 	if _, kept := t.(*cached); kept && r.s.OnPolicy != nil {
 		return fmt.Errorf("on_policy: a cached teacher has no answers for what the student writes; use a live or remote one")

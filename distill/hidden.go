@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/parelm/pare/internal/train"
 )
@@ -33,25 +34,31 @@ type Hidden struct {
 
 func (l *Hidden) needs() need { return needHidden }
 
-// pair is a state of the student and the one of the teacher that it follows.
+// pair is a state or layer of the student and the one of the teacher that it follows.
 type pair struct{ student, teacher int }
 
 // pairs lists what is mapped, by the student's state.
 func (l *Hidden) pairs(b *build) ([]pair, error) {
-	var out []pair
-	if len(l.Layers) == 0 {
-		for i := 1; i <= b.layers; i++ {
-			out = append(out, pair{i, int(math.Round(float64(i*b.teacherLayers) / float64(b.layers)))})
-		}
-		return out, nil
+	if len(l.Layers) > 0 {
+		return mapped(l.Layers, "state", b.layers, b.teacherLayers)
 	}
-	for key, t := range l.Layers {
-		var s int
-		if n, err := fmt.Sscanf(key, "%d", &s); n != 1 || err != nil || fmt.Sprint(s) != key || s < 0 || s > b.layers {
-			return nil, fmt.Errorf("layers: %q is no state of the student, which has 0 to %d", key, b.layers)
+	var out []pair
+	for i := 1; i <= b.layers; i++ {
+		out = append(out, pair{i, int(math.Round(float64(i*b.teacherLayers) / float64(b.layers)))})
+	}
+	return out, nil
+}
+
+// mapped reads a mapping of the student's states or layers to the teacher's; what says which, and the last of both follow.
+func mapped(layers map[string]int, what string, student, teacher int) ([]pair, error) {
+	var out []pair
+	for key, t := range layers {
+		s, err := strconv.Atoi(key)
+		if err != nil || strconv.Itoa(s) != key || s < 0 || s > student {
+			return nil, fmt.Errorf("layers: %q is no %s of the student, which has 0 to %d", key, what, student)
 		}
-		if t > b.teacherLayers {
-			return nil, fmt.Errorf("layers: %d is no state of the teacher, which has 0 to %d", t, b.teacherLayers)
+		if t < 0 || t > teacher {
+			return nil, fmt.Errorf("layers: %d is no %s of the teacher, which has 0 to %d", t, what, teacher)
 		}
 		out = append(out, pair{s, t})
 	}

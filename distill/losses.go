@@ -7,6 +7,7 @@ import (
 
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/internal/train"
+	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -51,18 +52,29 @@ const (
 	needTop                     // the most probable tokens
 	needHidden                  // hidden states
 	needSparse                  // what a cached teacher keeps
+	needMaps                    // attention probabilities
+
+	needInside = needHidden | needMaps // what only a live teacher can show
 )
 
 // build is what losses are made for.
 type build struct {
 	temperature                 float64
 	vocab                       int
-	layers, width               int // of the student
-	teacherLayers, teacherWidth int // 0 where the teacher has no hidden states to show
-	most                        int // tokens that the teacher can name; 0 means all
-	sparse                      int // tokens that a cached teacher has of a position; 0 for teachers that are not
+	layers, width               int          // of the student
+	teacherLayers, teacherWidth int          // 0 where the teacher has no hidden states to show
+	most                        int          // tokens that the teacher can name; 0 means all
+	sparse                      int          // tokens that a cached teacher has of a position; 0 for teachers that are not
+	length                      int          // of sequences
+	student, teacher            *model.Graph // nil where the teacher does not run here
 	want                        *want
 }
+
+// heads returns the number of attention heads of a layer of the student, 0 where it has no attention.
+func (b *build) heads(layer int) int { return train.AttentionHeads(b.student, layer) }
+
+// teacherHeads is that of the teacher.
+func (b *build) teacherHeads(layer int) int { return train.AttentionHeads(b.teacher, layer) }
 
 var lossKinds = map[string]func() Loss{}
 

@@ -35,7 +35,7 @@ type Settings struct {
 	// GradientAccumulation is the number of batches whose gradients are added up for one step.
 	GradientAccumulation int `yaml:"gradient_accumulation" min:"1" max:"65536"`
 	// GradientCheckpointing keeps of each layer its input alone and computes the rest a second time when gradients need it: less
-	// memory for a third more work. It does not go with losses on hidden states.
+	// memory for a third more work. It does not go with losses on hidden states or attention.
 	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
 	// Backend is what computes: pare; go, GoMLX's own; or, in a program built for it, xla:cuda, xla:cpu or xla:tpu. Empty
 	// means $GOMLX_BACKEND, else pare.
@@ -132,8 +132,8 @@ func (s *Settings) Check(m *model.Model, teacher bool) error {
 		if t.needs() != 0 && !teacher {
 			return fmt.Errorf("loss %s needs a teacher", t.name)
 		}
-		if s.GradientCheckpointing && t.needs()&needHidden != 0 {
-			return fmt.Errorf("loss %s reads hidden states, which gradient_checkpointing does not keep: choose one", t.name)
+		if s.GradientCheckpointing && t.needs()&needInside != 0 {
+			return fmt.Errorf("loss %s reads what layers hold, which gradient_checkpointing does not keep: choose one", t.name)
 		}
 	}
 	if err := train.CheckBackend(s.Backend); err != nil {

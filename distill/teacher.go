@@ -3,7 +3,6 @@ package distill
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/parelm/pare/internal/train"
 	"github.com/parelm/pare/model"
@@ -29,6 +28,7 @@ type want struct {
 	needs  need
 	top    []topWant
 	hidden []int // states
+	maps   []mapWant
 }
 
 // topWant asks for the k most probable tokens at a temperature.
@@ -41,6 +41,7 @@ type topWant struct {
 type live struct {
 	e        *runtime.Engine
 	sessions []*runtime.Session
+	maps     *train.Maps // nil until attention is asked for
 }
 
 // Live returns a teacher that runs on the fast runtime, in the format its weights are stored in.
@@ -60,7 +61,7 @@ func (l *live) shape() (layers, width int) {
 
 func (l *live) most() int { return 0 }
 
-func (l *live) can() need { return needLogits | needTop | needHidden }
+func (l *live) can() need { return needLogits | needTop | needInside }
 
 // answersInMemory bounds the logits of sequences that are run together, in values.
 const answersInMemory = 1 << 25
@@ -69,7 +70,7 @@ func (l *live) answer(ctx context.Context, b *train.Batch, w *want) error {
 	if b.Inputs == nil {
 		b.Inputs = map[string]any{}
 	}
-	if w.needs&needHidden != 0 {
+	if w.needs&needInside != 0 {
 		if err := l.states(ctx, b, w); err != nil {
 			return err
 		}
@@ -116,18 +117,24 @@ func (l *live) works(b *train.Batch, lo, hi int) []*runtime.Work {
 	return works
 }
 
-// states adds hidden states.
+// states adds hidden states, and attention probabilities, which follow from those that enter their layers.
 func (l *live) states(ctx context.Context, b *train.Batch, w *want) error {
 	layers, width := l.shape()
 	rows := b.Rows * b.Length
 	out := make([][]float32, layers+1)
-	for _, i := range w.hidden {
-		if out[i] == nil {
+	last := 0
+	keep := func(i int) {
+		if last = max(last, i); out[i] == nil {
 			out[i] = make([]float32, rows*width)
-			b.Inputs[hiddenName(i)] = out[i]
 		}
 	}
-	last := slices.Max(w.hidden)
+	for _, i := range w.hidden {
+		keep(i)
+		b.Inputs[hiddenName(i)] = out[i]
+	}
+	for _, m := range w.maps {
+		keep(m.layer)
+	}
 	for r := range b.Rows {
 		lo, hi := r*b.Length, (r+1)*b.Length
 		x, err := l.e.Embed(ctx, b.IDs[lo:hi])
@@ -143,6 +150,16 @@ func (l *live) states(ctx context.Context, b *train.Batch, w *want) error {
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
+	}
+	if l.maps == nil {
+		l.maps = train.NewMaps(l.e.Model)
+	}
+	for _, m := range w.maps {
+		p, err := l.maps.Of(m.layer, b.Rows, b.Length, out[m.layer], m.mean)
+		if err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		b.Inputs[m.name()] = p
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type Probe struct {
 	Inputs []ProbeData // by the names that the loss declares
 	Params []ProbeData
 	Hidden map[int][]float32 // hidden states by layer, [Rows, width]
+	Maps   map[int][]float32 // attention probabilities by layer, [Rows, heads*length]
 }
 
 // ProbeData is a named array: []float32 or []int32 of [Rows, width], or of [Rows] where width is 0.
@@ -33,14 +34,14 @@ type Probed struct {
 	Loss   float64              // their mean over the rows that count
 	Logits []float32            // gradient of the mean
 	Hidden map[int][]float32    // ... by layer
+	Maps   map[int][]float32    // ... by layer
 	Params map[string][]float32 // ... by name
 }
 
 // Run computes the loss.
 func (p *Probe) Run(l Loss) (*Probed, error) {
 	b := newBackend()
-	layers := slices.Sorted(maps.Keys(p.Hidden))
-	arrays, weights := p.arrays(layers)
+	arrays, weights := p.arrays()
 	var in []compute.Buffer
 	var params []shapes.Shape
 	for _, a := range arrays {
@@ -54,7 +55,7 @@ func (p *Probe) Run(l Loss) (*Probed, error) {
 		}
 		params, in = append(params, s), append(in, x)
 	}
-	prog, err := compileProgram(b, "probe", params, func(n []*Node) []*Node { return p.draw(l, n, layers) })
+	prog, err := compileProgram(b, "probe", params, func(n []*Node) []*Node { return p.draw(l, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +63,11 @@ func (p *Probe) Run(l Loss) (*Probed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.results(out, weights, layers)
+	return p.results(out, weights)
 }
 
-// arrays lists what goes into the graph: labels, weights, logits, hidden states, inputs, parameters.
-func (p *Probe) arrays(layers []int) (list []ProbeData, weights []float32) {
+// arrays lists what goes into the graph: labels, weights, logits, hidden states, attention, inputs, parameters.
+func (p *Probe) arrays() (list []ProbeData, weights []float32) {
 	counted := 0
 	for _, x := range p.Labels {
 		if x >= 0 {
@@ -83,25 +84,33 @@ func (p *Probe) arrays(layers []int) (list []ProbeData, weights []float32) {
 	if p.Logits != nil {
 		list = append(list, ProbeData{"logits", p.Logits, []int{p.Rows, len(p.Logits) / p.Rows}})
 	}
-	for _, i := range layers {
-		list = append(list, ProbeData{"hidden", p.Hidden[i], []int{p.Rows, len(p.Hidden[i]) / p.Rows}})
+	for _, of := range []map[int][]float32{p.Hidden, p.Maps} {
+		for _, i := range sorted(of) {
+			list = append(list, ProbeData{"by layer", of[i], []int{p.Rows, len(of[i]) / p.Rows}})
+		}
 	}
 	return append(append(list, p.Inputs...), p.Params...), weights
 }
 
-// draw draws the loss of each row, then the gradients of logits, hidden states and parameters.
-func (p *Probe) draw(l Loss, n []*Node, layers []int) []*Node {
-	t := &Tape{rows: [2]int{0, p.Rows}, labels: n[0], inputs: map[string]*Node{}, params: map[string]*Node{}, states: map[int]*Node{}}
+// sorted lists the layers of what is given by layer.
+func sorted(by map[int][]float32) []int { return slices.Sorted(maps.Keys(by)) }
+
+// draw draws the loss of each row, then the gradients of logits, hidden states, attention and parameters.
+func (p *Probe) draw(l Loss, n []*Node) []*Node {
+	t := &Tape{rows: [2]int{0, p.Rows}, labels: n[0], inputs: map[string]*Node{}, params: map[string]*Node{}, states: map[int]*Node{}, maps: map[int]*Node{}}
 	weights := n[1]
 	n = n[2:]
 	var of []*Node
 	if p.Logits != nil {
 		t.logits, of, n = n[0], append(of, n[0]), n[1:]
 	}
-	for i, layer := range layers {
-		t.states[layer], of = n[i], append(of, n[i])
+	take := func(by map[int][]float32, to map[int]*Node) {
+		for _, layer := range sorted(by) {
+			to[layer], of, n = n[0], append(of, n[0]), n[1:]
+		}
 	}
-	n = n[len(layers):]
+	take(p.Hidden, t.states)
+	take(p.Maps, t.maps)
 	for i, x := range p.Inputs {
 		t.inputs[x.Name] = n[i]
 	}
@@ -113,7 +122,7 @@ func (p *Probe) draw(l Loss, n []*Node, layers []int) []*Node {
 	return append([]*Node{rows}, Gradient(ReduceAllSum(Mul(rows, weights)), of...)...)
 }
 
-func (p *Probe) results(out []compute.Buffer, weights []float32, layers []int) (*Probed, error) {
+func (p *Probe) results(out []compute.Buffer, weights []float32) (*Probed, error) {
 	values := make([][]float32, len(out))
 	for i, b := range out {
 		var err error
@@ -121,7 +130,7 @@ func (p *Probe) results(out []compute.Buffer, weights []float32, layers []int) (
 			return nil, err
 		}
 	}
-	r := &Probed{Rows: values[0], Hidden: map[int][]float32{}, Params: map[string][]float32{}}
+	r := &Probed{Rows: values[0], Hidden: map[int][]float32{}, Maps: map[int][]float32{}, Params: map[string][]float32{}}
 	for i, v := range r.Rows {
 		r.Loss += float64(v) * float64(weights[i])
 	}
@@ -129,11 +138,15 @@ func (p *Probe) results(out []compute.Buffer, weights []float32, layers []int) (
 	if p.Logits != nil {
 		r.Logits, values = values[0], values[1:]
 	}
-	for i, layer := range layers {
-		r.Hidden[layer] = values[i]
+	take := func(by, to map[int][]float32) {
+		for _, layer := range sorted(by) {
+			to[layer], values = values[0], values[1:]
+		}
 	}
+	take(p.Hidden, r.Hidden)
+	take(p.Maps, r.Maps)
 	for i, x := range p.Params {
-		r.Params[x.Name] = values[len(layers)+i]
+		r.Params[x.Name] = values[i]
 	}
 	return r, nil
 }

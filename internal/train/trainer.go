@@ -116,7 +116,7 @@ func New(m *model.Model, losses []Loss, s Settings) (*Trainer, error) {
 	}
 	for _, l := range losses {
 		if s.Checkpoint && l.Whole {
-			return nil, fmt.Errorf("loss %s reads hidden states, which gradient checkpointing does not keep", l.Name)
+			return nil, fmt.Errorf("loss %s reads what layers hold, which gradient checkpointing does not keep", l.Name)
 		}
 	}
 	if !(s.EMA >= 0 && s.EMA < 1) {

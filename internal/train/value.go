@@ -87,6 +87,12 @@ func (v Value) Sum() Value { return Value{ReduceSum(v.n, v.n.Rank()-1)} }
 // Mean averages each row of a matrix.
 func (v Value) Mean() Value { return v.Sum().Scale(1 / float64(v.Width())) }
 
+// MeanGroups averages n groups of columns that lie side by side: [rows, n*w] becomes [rows, w].
+func (v Value) MeanGroups(n int) Value {
+	d := v.n.Shape().Dimensions
+	return Value{ReduceSum(Reshape(v.n, d[0], n, d[1]/n), 1)}.Scale(1 / float64(n))
+}
+
 // Width returns the number of columns.
 func (v Value) Width() int { return v.n.Shape().Dimensions[v.n.Rank()-1] }
 
@@ -170,6 +176,7 @@ type Tape struct {
 	params map[string]*Node
 	whole  *whole        // for losses that look at everything
 	states map[int]*Node // hidden states that are given instead of the student's
+	maps   map[int]*Node // and attention probabilities
 }
 
 // Logits returns the student's logits, [rows, vocabulary].
@@ -217,11 +224,12 @@ func (t *Tape) Hidden(layer int) Value {
 // Attention returns the attention probabilities of a layer: for each row and head the weights of all positions,
 // [rows, heads*length].
 func (t *Tape) Attention(layer int) Value {
+	if n := t.maps[layer]; n != nil {
+		return Value{n}
+	}
 	w := t.mustWhole("attention maps")
-	for _, n := range w.model.Nodes {
-		if n.Op == model.OpAttention && n.Layer == layer {
-			return Value{w.attention(n)}
-		}
+	if n := attentionOf(w.model, layer); n != nil {
+		return Value{w.attention(n)}
 	}
 	panic(fmt.Errorf("layer %d of the student has no attention", layer))
 }
