@@ -2,10 +2,15 @@ package recipes
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/parelm/pare/distill"
+	"github.com/parelm/pare/internal/report"
 )
 
 // taughtRecipe makes a teacher, writes down what it says, and teaches three students from that: a pruned one, one whose scales are
@@ -42,6 +47,36 @@ stages:
     distill: {teacher: teacher, losses: {jsd: 1}, on_policy: {share: 0.5}, steps: 2, batch_size: 2, max_seq_length: 32}
 `
 
+// metricsOf checks what three steps of two sequences of 32 left behind: a line of JSON each, and the curve that the report draws.
+func metricsOf(t *testing.T, dir string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var losses []float64
+	for i, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+		var p distill.Point
+		if err := json.Unmarshal([]byte(line), &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Step != i+1 || p.Tokens != int64(64*(i+1)) || !(p.Loss != 0 && p.Losses["kl"] == p.Loss && p.Norm > 0 && p.Rate > 0 && p.Speed > 0 && p.Seconds > 0) {
+			t.Errorf("step %d: %s", i+1, line)
+		}
+		losses = append(losses, p.Loss)
+	}
+	if data, err = os.ReadFile(filepath.Join(dir, report.FactsFile)); err != nil {
+		t.Fatal(err)
+	}
+	var f report.Facts
+	if err := json.Unmarshal(data, &f); err != nil {
+		t.Fatal(err)
+	}
+	if len(losses) != 3 || len(f.Curves) < 1 || f.Curves[0].Name != "loss" || !slices.Equal(f.Curves[0].Values, losses) {
+		t.Errorf("losses %v, curves %v", losses, f.Curves)
+	}
+}
+
 func TestTeachers(t *testing.T) {
 	l := newLab(t)
 	l.writeTrained()
@@ -57,6 +92,9 @@ func TestTeachers(t *testing.T) {
 	sizes := map[string]int64{}
 	for _, a := range o.Artifacts {
 		sizes[a.Name] = modelBytes(t, a.Path)
+		if a.Name == "student" {
+			metricsOf(t, a.Path)
+		}
 		if a.Name == "answers" {
 			if st, err := os.Stat(filepath.Join(a.Path, cacheFile)); err != nil || st.Size() > 150*2000+1000 {
 				t.Errorf("%v %v", st, err)
