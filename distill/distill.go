@@ -87,9 +87,12 @@ type run struct {
 }
 
 // Run trains a student on a text, and toward a teacher unless that is nil. It returns the student with its new weights, in
-// float32, or where scales were tuned or Formats given in the formats that training saw; the given one stays as it is. The same arguments give the same weights, bit for bit, for any number of threads and
-// however often the process was killed and went on from its checkpoints.
+// float32, or where scales were tuned or Formats given in the formats that training saw; the given one stays as it is, and is read
+// again for weights that were not trained and, with LoRA, those that were. The same arguments give the same weights, bit for bit,
+// for any number of threads and however often the process was killed and went on from its checkpoints. While it runs, Go's
+// garbage collector is set to keep little garbage.
 func Run(ctx context.Context, student *model.Model, teacher Teacher, text Text, s Settings, o Options) (*model.Model, *Report, error) {
+	defer spareMemory()()
 	r := &run{s: s, student: student, teacher: teacher, o: o, report: &Report{Best: math.NaN()}}
 	if err := r.prepare(text); err != nil {
 		return nil, nil, err
@@ -287,14 +290,7 @@ func (r *run) look(ctx context.Context, p *Point) error {
 		r.say(p, nil)
 		return nil
 	}
-	for _, b := range r.held {
-		if b.Inputs == nil {
-			if err := r.answer(ctx, b); err != nil {
-				return err
-			}
-		}
-	}
-	m, err := r.t.Evaluate(ctx, r.held)
+	m, err := r.measure(ctx)
 	if err != nil {
 		return err
 	}
@@ -313,6 +309,62 @@ func (r *run) look(ctx context.Context, p *Point) error {
 	r.waited++
 	r.report.Stopped = r.s.Patience > 0 && r.waited >= r.s.Patience
 	return nil
+}
+
+// measure returns the losses on the validation text. Where the teacher's answers about all of it are large, it is asked again
+// each time, batch by batch.
+func (r *run) measure(ctx context.Context) (*train.Metrics, error) {
+	var bytes int64
+	for _, b := range r.held {
+		if b.Inputs == nil {
+			if err := r.answer(ctx, b); err != nil {
+				return nil, err
+			}
+		}
+		if bytes += inputBytes(b); bytes > heldInMemory {
+			return r.measureApart(ctx)
+		}
+	}
+	return r.t.Evaluate(ctx, r.held)
+}
+
+// measureApart is measure without keeping answers: the mean of the batches' losses, by the rows that count.
+func (r *run) measureApart(ctx context.Context) (*train.Metrics, error) {
+	sum := &train.Metrics{Losses: map[string]float64{}}
+	for _, b := range r.held {
+		b.Inputs = nil
+		if err := r.answer(ctx, b); err != nil {
+			return nil, err
+		}
+		m, err := r.t.Evaluate(ctx, []*train.Batch{b})
+		if err != nil {
+			return nil, err
+		}
+		b.Inputs = nil
+		sum.Rows += m.Rows
+		sum.Loss += m.Loss * float64(m.Rows)
+		for name, v := range m.Losses {
+			sum.Losses[name] += v * float64(m.Rows)
+		}
+	}
+	sum.Loss /= float64(sum.Rows)
+	for name := range sum.Losses {
+		sum.Losses[name] /= float64(sum.Rows)
+	}
+	return sum, nil
+}
+
+// inputBytes returns the size of what came with a batch.
+func inputBytes(b *train.Batch) (n int64) {
+	for _, x := range b.Inputs {
+		switch v := x.(type) {
+		case []float32:
+			n += int64(4 * len(v))
+		case []int32:
+			n += int64(4 * len(v))
+		}
+	}
+	return n
 }
 
 // say tells the user how training goes.

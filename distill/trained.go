@@ -31,14 +31,9 @@ type trainer interface {
 
 // newTrainer prepares what the settings ask for.
 func (r *run) newTrainer(losses []train.Loss) (trainer, error) {
-	chosen, err := r.s.chosen(r.student.Graph)
+	s, err := r.s.training(r.student.Graph)
 	if err != nil {
 		return nil, err
-	}
-	s := r.s.trainer()
-	s.Train = func(name string) bool { return chosen[name] }
-	if l := r.s.LoRA; l != nil {
-		s.LoRA = &train.LoRA{Rank: l.rank(), Alpha: l.Alpha}
 	}
 	var latents map[*model.Weight]train.Latent
 	switch scales := r.s.Tune == tuneScales; {
@@ -48,7 +43,8 @@ func (r *run) newTrainer(losses []train.Loss) (trainer, error) {
 		if latents, err = scaleLatents(r.student); err != nil {
 			return nil, err
 		}
-		s.Train = func(name string) bool { return chosen[name] && latents[r.student.Graph.Weight(name)] != nil }
+		chosen := s.Train
+		s.Train = func(name string) bool { return chosen(name) && latents[r.student.Graph.Weight(name)] != nil }
 	case len(r.o.Formats) > 0:
 		if latents, err = roundedLatents(r.student, r.o.Formats); err != nil {
 			return nil, err
@@ -87,27 +83,6 @@ func (s *Settings) chosen(g *model.Graph) (map[string]bool, error) {
 		return nil, err
 	}
 	return out, apply("ignore", s.Ignore, false)
-}
-
-// Trained returns how many numbers of a student training changes, roughly where scales are tuned.
-func (s *Settings) Trained(m *model.Model) int64 {
-	chosen, err := s.chosen(m.Graph)
-	if err != nil {
-		return m.Graph.Parameters()
-	}
-	var n int64
-	for _, w := range m.Graph.Weights {
-		switch d := w.Shape(); {
-		case !chosen[w.Name]:
-		case s.Tune == tuneScales:
-			n += int64(w.Len()) // the gradient of a weight is made, and becomes that of its scales
-		case s.LoRA == nil:
-			n += int64(w.Len())
-		case w.Role == model.RoleMatrix && len(d) == 2:
-			n += int64(s.LoRA.rank()) * int64(d[0]+d[1])
-		}
-	}
-	return n
 }
 
 // rank returns the rank, or what stands where none is given.

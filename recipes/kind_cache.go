@@ -49,15 +49,10 @@ func (s *cacheStage) Plan(_ context.Context, p *Planning) (Estimate, error) {
 		return Estimate{}, err
 	}
 	defer m.Close()
-	var bytes int64
-	for _, name := range s.Train {
-		info, err := os.Stat(name)
-		if err != nil {
-			return Estimate{}, err
-		}
-		bytes += info.Size()
+	tokens, err := textTokens(s.Train)
+	if err != nil {
+		return Estimate{}, err
 	}
-	tokens := bytes / 3 // English in a large vocabulary has four bytes a token, in a small one two
 	if s.MaxTokens > 0 {
 		tokens = min(tokens, int64(s.MaxTokens))
 	}
@@ -68,6 +63,19 @@ func (s *cacheStage) Plan(_ context.Context, p *Planning) (Estimate, error) {
 		e.Seconds = seconds(forward(m) * float64(tokens))
 	}
 	return e, nil
+}
+
+// textTokens guesses how many tokens files have: English in a large vocabulary has four bytes a token, in a small one two.
+func textTokens(files []string) (int64, error) {
+	var bytes int64
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0, err
+		}
+		bytes += info.Size()
+	}
+	return bytes / 3, nil
 }
 
 func (s *cacheStage) Run(ctx context.Context, j *Job) error {

@@ -71,15 +71,19 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 	}
 	gguf, mix := s.stored(m)
 	n, err := size(ctx, out, p.Name, gguf, mix)
-	tokens := s.Tokens(m.Config)
-	// Weights; gradients, two moments and where asked for a mean of what is trained; activations; the text.
-	copies := int64(3)
-	if s.EMA > 0 {
-		copies++
+	if err != nil {
+		return Estimate{}, err
 	}
-	state := 4 * (int64(m.Graph.Parameters()) + copies*s.Trained(m))
-	activations := 4 * int64(s.BatchSize*s.Length(m.Config)) * int64(len(m.Config.Layers)) * int64(14*m.Config.Hidden)
-	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + state + activations + 64<<20,
+	tokens := s.Tokens(m.Config)
+	text, err := textTokens(s.Train)
+	if err != nil {
+		return Estimate{}, err
+	}
+	memory, err := s.Memory(m, t, s.Teacher != "" || s.Remote != nil, text)
+	if err != nil {
+		return Estimate{}, strict.Bad("losses", "%v", err)
+	}
+	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + memory,
 		Seconds: seconds(3 * forward(m) * float64(tokens)),
 		Details: []string{fmt.Sprintf("%d steps, %s tokens", s.Steps, report.Count(tokens))}}
 	if t == nil {

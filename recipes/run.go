@@ -250,6 +250,7 @@ func (r *run) make(ctx context.Context, s *PlanStage) (*store.Artifact, error) {
 	j := &Job{Name: s.Name, In: s.in, Refs: maps.Clone(s.refs), Seed: s.start(), dir: dir}
 	j.scratch = func() (*store.Scratch, error) { return r.s.Scratch(s.Name, s.Key) }
 	j.note = func(line string) { r.p.o.note("%s: %s", s.Name, line) }
+	debug.FreeOSMemory() // what the stage before left is not this one's
 	peak.Reset()
 	began := time.Now()
 	if err := work(progress.With(ctx, prefixed{ctx, s.Name}), s.step.Settings, j); err != nil {

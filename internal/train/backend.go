@@ -21,11 +21,12 @@ type backend struct {
 	definitions map[string]*definition   // of composites, by function name
 	bodies      map[string]*graphBuilder // of graphs that define composites, while they are drawn
 	last        *cpu.Exec                // compiled last
+	arena       *cpu.Arena               // of all programs, which run one after the other
 	finished    bool
 }
 
 func newBackend() *backend {
-	return &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}}
+	return &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}, arena: cpu.NewArena()}
 }
 
 // compiled returns what was compiled last.

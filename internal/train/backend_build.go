@@ -76,6 +76,7 @@ func (g *graphBuilder) Compile() (compute.Executable, error) {
 	}
 	g.backend.mu.Lock()
 	defer g.backend.mu.Unlock()
+	e.Share(g.backend.arena)
 	g.backend.last = e
 	return &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names}, nil
 }

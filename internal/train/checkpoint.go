@@ -40,7 +40,7 @@ func (d *stepDrawing) byLayer(dHidden *Node) {
 	for i := len(list) - 1; i >= 0; i-- {
 		from := list[i]
 		x := SchedulingBarrier(StopGradient(d.whole.values[from]), dOut)
-		again := &drawing{m: m, weight: d.weight, values: map[*model.Node]*Node{from: x}, readers: readersOf(m)}
+		again := &drawing{m: m, weight: d.weight, thin: d.beside, values: map[*model.Node]*Node{from: x}, readers: readersOf(m)}
 		for _, n := range m.Nodes[from.ID+1 : top.ID+1] {
 			again.node(n)
 		}

@@ -14,18 +14,31 @@ type drawing struct {
 	m       *model.Graph
 	ids     *Node                       // i32 [batch, length]
 	weight  func(w *model.Weight) *Node // shaped as the weight
+	thin    func(w *model.Weight) *thin // what stands beside a weight; nil, or nil for a weight, for nothing
 	values  map[*model.Node]*Node       // drawn so far
 	readers map[*model.Node][]*model.Node
 }
 
 // draw returns the values of all nodes of the model's graph. weight gives the graph's node for a weight, the same node
 // every time. It panics, as GoMLX graph functions do, with an error for graphs that cannot be trained.
-func draw(m *model.Graph, ids *Node, weight func(w *model.Weight) *Node) map[*model.Node]*Node {
-	d := &drawing{m: m, ids: ids, weight: weight, values: map[*model.Node]*Node{}, readers: readersOf(m)}
+func draw(m *model.Graph, ids *Node, weight func(w *model.Weight) *Node, beside func(w *model.Weight) *thin) map[*model.Node]*Node {
+	d := &drawing{m: m, ids: ids, weight: weight, thin: beside, values: map[*model.Node]*Node{}, readers: readersOf(m)}
 	for _, n := range m.Nodes {
 		d.node(n)
 	}
 	return d.values
+}
+
+// thin is a pair of LoRA matrices: a [rank, in], b [out, rank].
+type thin struct {
+	a, b  *Node
+	scale float64
+}
+
+// beside applies them: scale * (x·aᵀ)·bᵀ. The product b·a, as large as the matrix they stand beside, is never made, nor is a
+// gradient of that size.
+func (t *thin) beside(x *Node) *Node {
+	return MulScalar(linear(linear(x, t.a, nil), t.b, nil), t.scale)
 }
 
 func readersOf(m *model.Graph) map[*model.Node][]*model.Node {
@@ -77,7 +90,13 @@ func (d *drawing) value(n *model.Node) *Node {
 		rows := SliceAxis(d.opt(n, 0), 0, AxisRange(n.Offset, n.Offset+b[1]))
 		return ExpandAndBroadcast(rows, []int{b[0], b[1], n.Out.Size()}, []int{0})
 	case model.OpLinear:
-		return linear(d.in(n, 0), d.opt(n, 0), d.opt(n, 1))
+		y := linear(d.in(n, 0), d.opt(n, 0), d.opt(n, 1))
+		if d.thin != nil {
+			if t := d.thin(n.Weight(0)); t != nil {
+				y = Add(y, t.beside(d.in(n, 0)))
+			}
+		}
+		return y
 	case model.OpNorm:
 		return d.norm(n)
 	case model.OpRope:

@@ -93,6 +93,7 @@ type stepDrawing struct {
 	params  map[string]*Node
 	whole   *whole
 	weight  func(w *model.Weight) *Node
+	beside  func(w *model.Weight) *thin
 
 	grads  []*Node // of the trained variables; nil where none came yet
 	totals []*Node // of each loss
@@ -118,9 +119,9 @@ func (s *stepGraph) build(in []*Node, inputs []Input) []*Node {
 		d.inputs[x.Name] = in[3+i]
 	}
 	d.grads = make([]*Node, len(d.trained))
-	d.weight = s.student.weights(d.in)
+	d.weight, d.beside = s.student.weights(d.in)
 	m := s.student.model.Graph
-	d.whole = &whole{m, draw(headless(m), ids, d.weight)}
+	d.whole = &whole{m, draw(headless(m), ids, d.weight, d.beside)}
 	d.draw()
 	out := d.grads
 	if !s.gradients {
@@ -158,7 +159,7 @@ func (d *stepDrawing) head(x *Node) *Node {
 	m := d.whole.model
 	first := headOf(m)
 	values := map[*model.Node]*Node{first.In[0]: ExpandAxes(x, 0)}
-	h := &drawing{m: m, weight: d.weight, values: values, readers: readersOf(m)}
+	h := &drawing{m: m, weight: d.weight, thin: d.beside, values: values, readers: readersOf(m)}
 	for _, n := range m.Nodes[first.ID:] {
 		h.node(n)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/parelm/pare/internal/rng"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -60,7 +61,7 @@ func newStudent(m *model.Model, s *Settings, losses []Loss) (*student, error) {
 		if s.LoRA == nil {
 			continue
 		}
-		adapt := v.trained && w.Role == model.RoleMatrix && len(v.dims) == 2
+		adapt := v.trained && w.Role == model.RoleMatrix && len(v.dims) == 2 && st.linear(w)
 		if v.trained = false; adapt {
 			st.adapt(w, s)
 		}
@@ -108,36 +109,37 @@ func normal(seed uint64, name string, n int, deviation float64) func() ([]float3
 	}
 }
 
-// weights returns how the model's weights are made of the graph's nodes for the variables.
-func (st *student) weights(in []*Node) func(w *model.Weight) *Node {
-	made := map[*model.Weight]*Node{}
-	return func(w *model.Weight) *Node {
-		if n := made[w]; n != nil {
-			return n
+// weights returns the graph's nodes for the model's weights among those for the variables, and what stands beside them.
+func (st *student) weights(in []*Node) (weight func(w *model.Weight) *Node, beside func(w *model.Weight) *thin) {
+	weight = func(w *model.Weight) *Node { return in[st.place[w.Name]] }
+	return weight, func(w *model.Weight) *thin {
+		if !st.adapted[w] {
+			return nil
 		}
-		n := in[st.place[w.Name]]
-		if st.adapted[w] {
-			a, b := in[st.place[w.Name+".lora_a"]], in[st.place[w.Name+".lora_b"]]
-			n = Add(n, MulScalar(DotGeneral(b, []int{1}, nil, a, []int{0}, nil), st.lora.scale()))
-		}
-		made[w] = n
-		return n
+		return &thin{in[st.place[w.Name+".lora_a"]], in[st.place[w.Name+".lora_b"]], st.lora.scale()}
 	}
 }
 
-// tensors returns the model's weights for the given values of the variables; LoRA matrices are added in.
+// linear reports weights that linear nodes alone read: what LoRA matrices can stand beside.
+func (st *student) linear(w *model.Weight) bool {
+	for _, n := range st.model.Graph.Nodes {
+		for i, x := range n.Weights {
+			if x == w && (n.Op != model.OpLinear || i > 0) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// tensors returns the model's weights for the given values of the variables. Matrices with others beside them are added up when
+// somebody reads their rows, so that they never stand in memory a second time.
 func (st *student) tensors(values func(i int) ([]float32, error)) (map[*model.Weight]*tensor.Tensor, error) {
 	out := map[*model.Weight]*tensor.Tensor{}
 	for _, w := range st.model.Graph.Weights {
 		i := st.place[w.Name]
-		if !st.variables[i].trained && !st.adapted[w] {
-			continue
-		}
-		v, err := values(i)
-		if err != nil {
-			return nil, err
-		}
-		if st.adapted[w] {
+		switch {
+		case st.adapted[w]:
 			a, err := values(st.place[w.Name+".lora_a"])
 			if err != nil {
 				return nil, err
@@ -146,23 +148,44 @@ func (st *student) tensors(values func(i int) ([]float32, error)) (map[*model.We
 			if err != nil {
 				return nil, err
 			}
-			v = append([]float32{}, v...)
-			addProduct(v, b, a, w.Shape()[0], w.Shape()[1], st.lora)
+			t := tensor.FromFloat32(w.Name, w.Shape(), nil)
+			t.Src = &merged{st.model.Tensor(w), t.Codec, a, b, st.lora}
+			out[w] = t
+		case st.variables[i].trained:
+			v, err := values(i)
+			if err != nil {
+				return nil, err
+			}
+			out[w] = tensor.FromFloat32(w.Name, w.Shape(), v)
 		}
-		out[w] = tensor.FromFloat32(w.Name, w.Shape(), v)
 	}
 	return out, nil
 }
 
-// addProduct adds scale * b·a to w.
-func addProduct(w, b, a []float32, rows, cols int, l *LoRA) {
-	scale := float32(l.scale())
-	for i := range rows {
-		for k := range l.Rank {
-			f := scale * b[i*l.Rank+k]
-			for j := range cols {
-				w[i*cols+j] += f * a[k*cols+j]
+// merged are the rows of a matrix plus scale * b·a.
+type merged struct {
+	base *tensor.Tensor
+	f32  codec.Codec
+	a, b []float32 // [rank, in], [out, rank]
+	l    *LoRA
+}
+
+// ReadRows adds the product of the thin matrices to rows of the base, in float32.
+func (m *merged) ReadRows(dst []byte, lo, hi int) error {
+	cols, rank, scale := m.base.Cols(), m.l.Rank, float32(m.l.scale())
+	w := make([]float32, (hi-lo)*cols)
+	if err := m.base.ReadFloat32(w, lo, hi); err != nil {
+		return err
+	}
+	for i := lo; i < hi; i++ {
+		row := w[(i-lo)*cols:][:cols]
+		for k := range rank {
+			f := scale * m.b[i*rank+k]
+			for j, a := range m.a[k*cols:][:cols] {
+				row[j] += f * a
 			}
 		}
 	}
+	m.f32.Encode(dst, w, nil)
+	return nil
 }

@@ -397,7 +397,8 @@ func (t *Trainer) apply(grads []compute.Buffer, m *Metrics) error {
 	return nil
 }
 
-// Tensors returns the weights that were trained: their mean with EMA, and with LoRA the matrices added in.
+// Tensors returns the weights that were trained: their mean with EMA, and with LoRA the matrices added in. The latter read the model that
+// New was given.
 func (t *Trainer) Tensors() (map[*model.Weight]*tensor.Tensor, error) {
 	place := map[int]int{}
 	for k, i := range t.trained {

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -17,9 +16,7 @@ type Exec struct {
 	// Observe, when set, is told of every step of a run: its kind, time and operations.
 	Observe func(name string, took time.Duration, flops int)
 
-	mu     sync.Mutex
-	memory map[DType]any
-	pool   [][]float32
+	work *Arena
 }
 
 // Inputs returns the shapes of the parameters.
@@ -46,12 +43,11 @@ func (e *Exec) Flops() int {
 	return n
 }
 
-// Release frees the working memory. The next run takes it anew.
-func (e *Exec) Release() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.memory, e.pool = nil, nil
-}
+// Share makes a program that has not run yet take its working memory from an arena.
+func (e *Exec) Share(a *Arena) { e.work = a }
+
+// Release frees the working memory, also that of programs that share it. The next run takes it anew.
+func (e *Exec) Release() { e.work.release() }
 
 // run is one execution.
 type run struct {
@@ -63,16 +59,17 @@ func (r *run) data(s *storage) any { return r.table[s.id] }
 
 // scratch returns memory that holds anything.
 func (r *run) scratch(n int) []float32 {
-	for i, b := range r.e.pool {
+	a := r.e.work
+	for i, b := range a.pool {
 		if len(b) >= n {
-			r.e.pool = append(r.e.pool[:i], r.e.pool[i+1:]...)
+			a.pool = append(a.pool[:i], a.pool[i+1:]...)
 			return b
 		}
 	}
 	return make([]float32, n)
 }
 
-func (r *run) release(b []float32) { r.e.pool = append(r.e.pool, b) }
+func (r *run) release(b []float32) { r.e.work.pool = append(r.e.work.pool, b) }
 
 // copyUnlessSame copies values unless both are the same memory.
 func copyUnlessSame(dst, src []float32) {
@@ -92,14 +89,9 @@ func (e *Exec) Run(inputs []*Buffer, donate []bool) ([]*Buffer, error) {
 			return nil, fmt.Errorf("cpu: input %d is %s, the parameter is %s", i, b.Shape, e.inputs[i])
 		}
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.memory == nil {
-		e.memory = map[DType]any{}
-		for d, n := range e.arena {
-			e.memory[d] = makeData(d, n)
-		}
-	}
+	e.work.mu.Lock()
+	defer e.work.mu.Unlock()
+	e.work.reserve(e.arena)
 	r := &run{e, make([]any, len(e.stores))}
 	outputs := e.bind(r, inputs, donate)
 	for _, s := range e.steps {
@@ -111,6 +103,7 @@ func (e *Exec) Run(inputs []*Buffer, donate []bool) ([]*Buffer, error) {
 		s.run(r)
 		e.Observe(s.name, time.Since(start), s.flops)
 	}
+	e.work.recycle(inputs, donate, outputs)
 	return outputs, nil
 }
 
@@ -122,7 +115,7 @@ func (e *Exec) bind(r *run, inputs []*Buffer, donate []bool) []*Buffer {
 			outputs[i] = &Buffer{s, inputs[d].Data}
 			continue
 		}
-		outputs[i] = NewBuffer(s)
+		outputs[i] = e.work.output(s)
 	}
 	for _, s := range e.stores {
 		o := s.root()
@@ -134,7 +127,7 @@ func (e *Exec) bind(r *run, inputs []*Buffer, donate []bool) []*Buffer {
 		case o.value != nil:
 			r.table[s.id] = o.value.Data
 		case o.offset >= 0:
-			r.table[s.id] = sliceData(e.memory[o.shape.DType], o.offset, o.offset+o.shape.Len())
+			r.table[s.id] = sliceData(e.work.memory[o.shape.DType], o.offset, o.offset+o.shape.Len())
 		}
 	}
 	return outputs
