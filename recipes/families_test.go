@@ -12,6 +12,46 @@ import (
 	"github.com/parelm/pare/model"
 )
 
+// tinyModel writes a tiny checkpoint of a family and a text beside it.
+func tinyModel(t *testing.T, dir, family string) (dirOfModel, text string) {
+	t.Helper()
+	files, err := models.Files(family, 3, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirOfModel, text = filepath.Join(dir, "model"), filepath.Join(dir, "text.txt")
+	if err := os.Mkdir(dirOfModel, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for n, data := range files {
+		if err := os.WriteFile(filepath.Join(dirOfModel, n), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(text, []byte(strings.Repeat(models.Text, 4)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dirOfModel, text
+}
+
+// TestRecover runs the built-in recipe for models of one's own.
+func TestRecover(t *testing.T) {
+	dir := t.TempDir()
+	m, text := tinyModel(t, dir, "llama")
+	r, err := Load("recover", "model="+m, "data.train="+text, "data.calib="+text, "data.heldout="+text, "slim.num_calibration_samples=2", "slim.max_seq_length=32",
+		"slim.depth=0.5", "slim.multiple=8", "recovered.steps=2", "recovered.max_seq_length=16", "report.max_tokens=200")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := Run(context.Background(), r, Options{Out: filepath.Join(dir, "out"), Workspace: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Artifacts) != 3 {
+		t.Errorf("%d artifacts", len(o.Artifacts))
+	}
+}
+
 // published are the built-in recipes of published models: the config.json of each, and the tiny checkpoint of its family.
 var published = map[string]struct {
 	config, tiny string
@@ -26,23 +66,8 @@ func TestFamilies(t *testing.T) {
 	for name, x := range published {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			files, err := models.Files(x.tiny, 3, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Mkdir(filepath.Join(dir, "model"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			for n, data := range files {
-				if err := os.WriteFile(filepath.Join(dir, "model", n), data, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text := filepath.Join(dir, "text.txt")
-			if err := os.WriteFile(text, []byte(strings.Repeat(models.Text, 4)), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			sets := []string{"model=" + filepath.Join(dir, "model"), "data.train=" + text, "data.calib=" + text, "data.heldout=" + text,
+			m, text := tinyModel(t, dir, x.tiny)
+			sets := []string{"model=" + m, "data.train=" + text, "data.calib=" + text, "data.heldout=" + text,
 				"slim.num_calibration_samples=2", "slim.max_seq_length=32", "slim.depth=0.5", "slim.multiple=8", "recovered.steps=2", "recovered.max_seq_length=16", "recovered.validation=0",
 				"q4.num_calibration_samples=2", "q4.max_seq_length=32", "w4a16.num_calibration_samples=2", "w4a16.max_seq_length=32", "w4a16.group_size=-1",
 				"report.max_tokens=200", "report.bench_prompt=4", "report.bench_generate=2"}
@@ -64,6 +89,10 @@ func TestFamilies(t *testing.T) {
 // TestFamilyPlans plans every recipe on the real shape of its model: the sizes and memory that it foretells are those of so many
 // parameters, and q4 is the size that llama.cpp's mix has.
 func TestFamilyPlans(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text.txt")
+	if err := os.WriteFile(text, []byte(models.Text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for name, x := range published {
 		data, err := os.ReadFile(filepath.Join("..", "model", "testdata", "published", x.config+".json"))
 		if err != nil {
@@ -92,7 +121,7 @@ func TestFamilyPlans(t *testing.T) {
 				from = s.From
 			}
 			if d, ok := s.Settings.(*distillStage); ok {
-				d.Train = []string{"text.txt"}
+				d.Train = []string{text}
 			}
 			e, err := s.Settings.Plan(t.Context(), &Planning{Name: s.Name, In: made[from], Refs: made})
 			if err != nil {
