@@ -10,6 +10,8 @@ import (
 
 	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/runtime"
 )
 
 // written makes a cached teacher of a tiny model and opens it.
@@ -148,5 +150,102 @@ func TestCacheDamage(t *testing.T) {
 		if readAll(data[:i]) == nil {
 			t.Fatalf("a file of %d of %d bytes is taken", i, len(data))
 		}
+	}
+}
+
+// TestCacheCompare measures models against a file: the teacher is at no distance from itself, another model as far as it is from the live
+// teacher, in whole and where the file has the top alone at most that.
+func TestCacheCompare(t *testing.T) {
+	m, other := models.Model(t, "llama", 1), models.Model(t, "llama", 8)
+	teacher, err := Live(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, w := newBatch(1, 16), &want{needs: needLogits}
+	var exact, tokens float64
+	engines := map[*model.Model]*runtime.Engine{}
+	for _, x := range []*model.Model{m, other} {
+		if engines[x], err = runtime.Load(t.Context(), x, runtime.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	student := &live{e: engines[other]}
+	x := text(4000, m.Config.Vocab)
+	for i := range 249 {
+		b.IDs, b.Labels = b.IDs[:0], b.Labels[:0]
+		fill(b, x.IDs[i*16:(i+1)*16+1], x.BOS)
+		rows := [2][]float32{}
+		for k, l := range []Teacher{teacher, student} {
+			if err := l.answer(t.Context(), b, w); err != nil {
+				t.Fatal(err)
+			}
+			rows[k] = b.Inputs[teacherLogits].([]float32)
+		}
+		for r := range 16 {
+			lo, hi := r*m.Config.Vocab, (r+1)*m.Config.Vocab
+			p, q := softmax(rows[0][lo:hi], 1), softmax(rows[1][lo:hi], 1)
+			for v := range p {
+				exact += p[v] * math.Log(p[v]/q[v])
+			}
+			tokens++
+		}
+	}
+	exact /= tokens
+	for name, s := range map[string]CacheSettings{"whole": {MaxSeqLength: 16, Seed: 3}, "top": {MaxSeqLength: 16, Sparse: Sparse{Top: 10, Draws: 1}}} {
+		path, _ := written(t, teacher, m, s, Options{})
+		f, err := OpenCache(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		self, err := f.Compare(t.Context(), engines[m], 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(self.Mean) > 0.01*exact+4*self.StdErr || self.Top1 != 1 || self.Tokens != 249*16 {
+			t.Errorf("%s: the teacher against itself: %+v", name, self)
+		}
+		c, err := f.Compare(t.Context(), engines[other], 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(c.Mean-exact) > 0.01*exact+4*self.StdErr || !(c.StdErr > 0 && c.StdErr < 0.1*exact && c.Top1 < 0.5 && c.Max >= c.P99 && c.Perplexity > 1) {
+			t.Errorf("%s: the divergence is %g, %+v", name, exact, c)
+		}
+		some, err := f.Compare(t.Context(), engines[other], 40)
+		if err != nil || some.Tokens != 48 {
+			t.Errorf("%+v, %v", some, err)
+		}
+	}
+	path, _ := written(t, teacher, m, CacheSettings{MaxSeqLength: 16}, Options{})
+	f, err := OpenCache(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	e, err := runtime.Load(t.Context(), headed(t, 2), runtime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Compare(t.Context(), e, 0); !errors.Is(err, tensor.ErrInvalid) {
+		t.Errorf("another vocabulary: %v", err)
+	}
+}
+
+// TestFoldedDivergence: without draws all that is not in the top is one class.
+func TestFoldedDivergence(t *testing.T) {
+	logits := []float32{1, -1, 2, 0.5}
+	q := softmax(logits, 1)
+	p := []float64{0.3, 0, 0.5, 0.2} // the last is the tail's
+	h, want := 0.0, 0.0
+	for i, b := range []float64{q[0], 0, q[2], q[1] + q[3]} {
+		if p[i] > 0 {
+			h -= p[i] * math.Log(p[i])
+			want += p[i] * math.Log(p[i]/b)
+		}
+	}
+	x := &position{ids: []int32{2, 0, -1}, p: []float32{0.5, 0.3, 0}, entropy: float32(h)}
+	if got, best, _ := x.divergence(logits); math.Abs(got-want) > 1e-6 || best != 2 {
+		t.Errorf("%g, want %g; likeliest %d", got, want, best)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/parelm/pare/distill"
 	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
@@ -32,6 +33,9 @@ type evalStage struct {
 	TaskFiles map[string]string `yaml:"task_files" path:"file"`
 	// Text is the text for perplexity and divergence; without it the recipe's data.heldout.
 	Text []string `yaml:"text" data:"heldout"`
+	// Answers is a cached teacher, a stage of the kind cache or a file: kld is then the divergence from what it says, over its own
+	// text, and no baseline has to run.
+	Answers string `yaml:"answers" ref:"any"`
 	// MaxTokens bounds the tokens of that text; 0 means all.
 	MaxTokens int `yaml:"max_tokens" min:"0"`
 	// Window is the length of the sequences that the text is cut into; 0 fills the context, up to 2048.
@@ -97,7 +101,15 @@ func (s *evalStage) Plan(_ context.Context, p *Planning) (Estimate, error) {
 	if err != nil {
 		return Estimate{}, err
 	}
-	if (s.has("perplexity") || s.has("kld")) && len(s.Text) == 0 {
+	if s.Answers != "" && !s.has("kld") {
+		return Estimate{}, strict.Bad("answers", "serve kld, which tasks do not name")
+	}
+	if ref := p.Refs[s.Answers]; ref != nil {
+		if _, cache := ref.Forecast.(cachePlan); !cache && ref.cachePath() == "" {
+			return Estimate{}, strict.Bad("answers", "%s is no cached teacher", s.Answers)
+		}
+	}
+	if (s.has("perplexity") || s.has("kld") && s.Answers == "") && len(s.Text) == 0 {
 		return Estimate{}, strict.Bad("tasks", "perplexity and kld need text: give data.heldout in the recipe, or text here")
 	}
 	e := Estimate{Details: []string{strings.Join(append(slices.Clone(s.Tasks), files...), ", ")}}
@@ -136,6 +148,12 @@ func (s *evalStage) Run(ctx context.Context, j *Job) error {
 	}
 	for _, name := range files {
 		suite.Tasks = append(suite.Tasks, measure.Task{Name: name, Path: s.TaskFiles[name]})
+	}
+	if ref := j.Refs[s.Answers]; ref != nil {
+		if suite.Answers, err = distill.OpenCache(ref.cachePath()); err != nil {
+			return err
+		}
+		defer suite.Answers.Close()
 	}
 	facts, err := s.quality(ctx, j, &suite)
 	if err != nil {

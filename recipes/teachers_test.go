@@ -3,6 +3,7 @@ package recipes
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,7 +46,33 @@ stages:
   - name: own
     from: slim
     distill: {teacher: teacher, losses: {jsd: 1}, on_policy: {share: 0.5}, steps: 2, batch_size: 2, max_seq_length: 32}
+  - name: report
+    eval: {models: [teacher, q4, slim], tasks: [kld], answers: answers, max_tokens: 640}
 `
+
+// distances checks what was measured against the cached teacher: models that learned nothing are all close to it, within the error.
+func distances(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report.Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	kld := map[string]*report.KLD{}
+	for _, m := range r.Models {
+		if m.KLD != nil {
+			kld[m.Name] = m.KLD
+		}
+	}
+	for _, name := range []string{"teacher", "q4", "slim"} {
+		if k := kld[name]; k == nil || !(k.Stderr > 0 && math.Abs(k.Mean) < 5*k.Stderr) {
+			t.Errorf("%s: divergence %+v", name, k)
+		}
+	}
+}
 
 // metricsOf checks what three steps of two sequences of 32 left behind: a line of JSON each, and the curve that the report draws.
 func metricsOf(t *testing.T, dir string) {
@@ -104,10 +131,12 @@ func TestTeachers(t *testing.T) {
 			t.Errorf("%s: GGUF file: %v", a.Name, err)
 		}
 	}
+	distances(t, o.Report.JSON)
 	if sizes["tuned"] != sizes["q4"] || sizes["rounded"] != sizes["q4"] || sizes["w4-tuned"] != sizes["w4"] || sizes["student"] != sizes["slim"] {
 		t.Errorf("sizes %v: a format is another than that of what it was made from", sizes)
 	}
 	for text, want := range map[string]string{
+		"eval: {tasks: [kld], answers: teacher, text: [text.txt]}":                          "no cached teacher",
 		"from: answers\n    quantize: {format: Q8_0}":                                       `"answers" makes no model`,
 		"from: teacher\n    distill: {teacher: answer, steps: 1}":                           `no model "answer"`,
 		"from: teacher\n    cache: {teacher: teacher}":                                      "starts from no model",

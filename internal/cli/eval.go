@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/parelm/pare/distill"
 	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
@@ -28,8 +29,9 @@ or a YAML file that says how lines of another shape become questions (pare recip
 examples
   pare eval ./model --text heldout.txt
   pare eval q4.gguf --baseline ./model --text heldout.txt --task arc=arc_easy.jsonl
+  pare eval q4.gguf --baseline answers.cache
   pare eval ./model --ids ids.json --window 256 --json | jq .perplexity`,
-		Flags: append(suiteFlags(), &cli.StringFlag{Name: "baseline", Usage: "compare with this `MODEL`"},
+		Flags: append(suiteFlags(), &cli.StringFlag{Name: "baseline", Usage: "compare with this `MODEL`, or with a file that pare teacher wrote, over its text"},
 			&cli.BoolFlag{Name: "bench", Usage: "measure speed and memory too"}),
 		Action: action(evaluate),
 	})
@@ -148,12 +150,18 @@ func evaluate(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if !s.Perplexity && len(s.Tasks) == 0 && !c.Bool("bench") {
+	if b := c.String("baseline"); distill.IsCache(b) {
+		if s.Answers, err = distill.OpenCache(b); err != nil {
+			return err
+		}
+		defer s.Answers.Close()
+	}
+	if !s.Perplexity && s.Answers == nil && len(s.Tasks) == 0 && !c.Bool("bench") {
 		return usage("%s wants something to measure: --text FILE, --ids FILE, --task NAME=FILE.jsonl or --bench", c.Command.HelpName)
 	}
 	var base *measure.Subject
 	var about *measure.Row
-	if b := c.String("baseline"); b != "" {
+	if b := c.String("baseline"); b != "" && s.Answers == nil {
 		if about, base, err = row(ctx, e, s, nil, b, "baseline"); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/parelm/pare/distill"
 	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/model"
@@ -21,8 +22,10 @@ type Suite struct {
 	Source     eval.Source
 	Perplexity bool
 	KLD        bool // divergence from the baseline, and agreement with it
-	Tasks      []Task
-	Limit      int // bounds the questions of each task; 0 means all
+	// Answers, unless nil, is a cached teacher that divergence and agreement are measured from instead, over its own text.
+	Answers *distill.CacheFile
+	Tasks   []Task
+	Limit   int // bounds the questions of each task; 0 means all
 }
 
 // Task is a file of questions and the name it has in reports.
@@ -86,8 +89,13 @@ func (s *Suite) Run(ctx context.Context, name string, base, m *Subject) (*Row, e
 	if base == m {
 		base = nil
 	}
-	if s.Perplexity || s.KLD && base != nil {
+	if s.Perplexity || s.KLD && base != nil && s.Answers == nil {
 		if err := s.text(ctx, base, m, r); err != nil {
+			return nil, err
+		}
+	}
+	if s.Answers != nil {
+		if err := s.answers(ctx, m, r); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +138,7 @@ func (s *Suite) text(ctx context.Context, base, m *Subject, r *Row) error {
 		return err
 	}
 	c := &eval.Comparison{}
-	if base != nil && s.KLD {
+	if base != nil && s.KLD && s.Answers == nil {
 		if !slices.Equal(base.ids, m.ids) {
 			return fmt.Errorf("its tokenizer cuts the text otherwise than the baseline's: they cannot be compared")
 		}
@@ -159,6 +167,19 @@ func (s *Suite) text(ctx context.Context, base, m *Subject, r *Row) error {
 		r.Pairs = append(r.Pairs, report.Comparison{Name: r.Name, Metric: "perplexity", Value: p.Value, Reference: c.Baseline.Value,
 			Difference: d, Low: d - half, High: d + half, PValue: normalP(d, half/1.96), N: p.Tokens, LessIsBetter: true})
 	}
+	return nil
+}
+
+// answers measures divergence from a cached teacher.
+func (s *Suite) answers(ctx context.Context, m *Subject, r *Row) error {
+	c, err := s.Answers.Compare(ctx, m.Engine, s.Source.MaxTokens)
+	if err != nil {
+		return err
+	}
+	r.KLD = &report.KLD{Mean: c.Mean, Stderr: c.StdErr, P99: c.P99, Max: c.Max}
+	r.Top1Agreement, r.Top1Stderr = &c.Top1, c.Top1StdErr
+	r.Protocol = append(r.Protocol, fmt.Sprintf("Divergence from the cached teacher %s over %d tokens of its text in sequences of %d, estimated from %d top tokens and %d draws; "+
+		"single positions scatter by the draws.", s.Answers.CacheInfo.Teacher, c.Tokens, s.Answers.Length, s.Answers.Top, s.Answers.Draws))
 	return nil
 }
 
