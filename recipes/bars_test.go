@@ -17,6 +17,7 @@ import (
 var (
 	bars     = flag.Bool("bars", false, "measure what distillation gives back, which takes minutes")
 	barSeeds = flag.Int("bar-seeds", 3, "seeds of -bars")
+	barWhom  = flag.String("bar-teachers", "stories260K,quickstart", "teachers of -run ScaleBars")
 )
 
 // perplexities runs a recipe and returns the perplexity of each model, with its standard error.
@@ -117,7 +118,7 @@ seed: %d
 stages:
 `
 	t.Logf("| teacher | seed | format | teacher | four bits | tuned | came back |")
-	for _, teacher := range []string{"stories260K", "quickstart"} {
+	for teacher := range strings.SplitSeq(*barWhom, ",") {
 		for seed := 1; seed <= *barSeeds; seed++ {
 			var b strings.Builder
 			b.WriteString(map[string]string{"stories260K": stories(shared, seed), "quickstart": fmt.Sprintf(quickstart, seed)}[teacher])
