@@ -13,7 +13,11 @@ import (
 
 // The files that -curve writes are for repeating a run in another trainer: index.json (shapes, batches, losses) and
 // weights.bin, ids.bin, labels.bin (float32 and int32, little-endian).
-var curveDir = flag.String("curve", "", "directory for the weights, batches and losses of 200 steps of the 6.45M model")
+var (
+	curveDir  = flag.String("curve", "", "directory for the weights, batches and losses of 200 steps")
+	curveOf   = flag.String("curve-shape", "6.45M", "shape of -curve: small, that of TestCurve, or one of the benchmark's")
+	curveLong = 200
+)
 
 // curveBatch is a batch that can be learned: most tokens follow from the one before.
 func (s *benchShape) curveBatch(step int) *Batch {
@@ -87,13 +91,17 @@ func curve(t *testing.T, s benchShape, steps int, dir string) []float64 {
 }
 
 // smallCurve is the shape of testdata/curve.json.
-var smallCurve = benchShape{hidden: 64, layers: 2, heads: 4, kv: 2, ffn: 160, vocab: 256, rows: 4, length: 32}
+var smallCurve = benchShape{name: "small", hidden: 64, layers: 2, heads: 4, kv: 2, ffn: 160, vocab: 256, rows: 4, length: 32}
 
 // TestCurve trains a small Llama and compares the losses of the steps with those that PyTorch 1.13 found from the same
 // weights and batches with its own AdamW and gradient clipping.
 func TestCurve(t *testing.T) {
 	if *curveDir != "" {
-		curve(t, benchShapes[0], 200, *curveDir)
+		for _, s := range append(benchShapes, smallCurve) {
+			if s.name == *curveOf {
+				curve(t, s, curveLong, *curveDir)
+			}
+		}
 		return
 	}
 	data, err := os.ReadFile("testdata/curve.json")

@@ -55,7 +55,7 @@ func Foresee(m *model.Model, losses []Loss, s Settings, batch, length int) (*For
 	g := &stepGraph{student: st, losses: losses, batch: batch, length: length, gradients: true, checkpoint: s.Checkpoint}
 	params := g.params(inputs)
 	for _, p := range params[len(st.variables):] {
-		f.Inputs += int64(p.Memory())
+		f.Inputs += int64(p.ByteSize())
 	}
 	p, err := compileProgram(newBackend(), "training step", params, func(in []*Node) []*Node { return g.build(in, inputs) })
 	if err != nil {
