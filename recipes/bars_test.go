@@ -124,9 +124,9 @@ stages:
 			b.WriteString(map[string]string{"stories260K": stories(shared, seed), "quickstart": fmt.Sprintf(quickstart, seed)}[teacher])
 			for _, f := range tunings {
 				fmt.Fprintf(&b, "  - name: %s\n    from: base\n    quantize: %s\n", f.name, f.settings)
-				fmt.Fprintf(&b, "  - name: %s-tuned\n    distill: {teacher: base, tune: scales, losses: {kl: 1, ce: 1}, steps: 400, batch_size: 8, learning_rate: 1e-2}\n", f.name)
+				fmt.Fprintf(&b, "  - name: %s-tuned\n    distill: {teacher: base, tune: scales, losses: {kl: 1, ce: 1}, steps: 300, batch_size: 4, max_seq_length: 256, learning_rate: 1e-2}\n", f.name)
 			}
-			b.WriteString("  - name: report\n    eval: {tasks: [perplexity], max_tokens: 40000, window: 256}\n")
+			b.WriteString("  - name: report\n    eval: {tasks: [perplexity], max_tokens: 20000, window: 256}\n")
 			ppl, _ := perplexities(t, b.String(), shared)
 			for _, f := range tunings {
 				name := f.name
