@@ -2,9 +2,11 @@ package model
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 
 	"github.com/parelm/pare/model/gguf"
+	"github.com/parelm/pare/model/tensor"
 )
 
 // ggufReader makes a config.json of GGUF metadata. Getters take keys without the architecture prefix and remember the
@@ -59,6 +61,9 @@ func (r *ggufReader) real(name string) (float64, bool) {
 		return 0, false
 	}
 	v, err := r.meta.Float(k)
+	if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
+		err = tensor.Errorf(ErrInvalid, r.path, fmt.Sprintf("key %q", k), "is %v, must be a finite number", v)
+	}
 	if err != nil {
 		r.fail(err)
 	}
@@ -108,7 +113,10 @@ func (r *ggufReader) values(name string) []float64 {
 	}
 	out := make([]float64, len(v))
 	for i, x := range v {
-		out[i] = float64(x)
+		if out[i] = float64(x); math.IsNaN(out[i]) || math.IsInf(out[i], 0) {
+			r.fail(tensor.Errorf(ErrInvalid, r.path, fmt.Sprintf("tensor %q", name), "holds %v, must hold finite numbers", x))
+			return nil
+		}
 	}
 	return out
 }

@@ -187,11 +187,12 @@ func (o *object) sub(key string) *object {
 	return s
 }
 
-// set gives key a new value, at the end where it is new.
+// set gives key a new value, at the end where it is new. A number that JSON has no word for, which a GGUF file may lead to, is an error.
 func (o *object) set(key string, v any) {
 	r, err := json.Marshal(v)
 	if err != nil {
-		panic("model: " + err.Error()) // only plain values are set
+		o.fail(ErrInvalid, key, "comes out as %v", v)
+		return
 	}
 	if f, ok := v.(float64); ok { // 10000.0 stays a float for readers that tell the two apart
 		s := strconv.FormatFloat(f, 'g', -1, 64)
