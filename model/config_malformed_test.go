@@ -109,6 +109,19 @@ func TestMalformedConfig(t *testing.T) {
 	}
 }
 
+// TestHeadsOfSlopes gives families with alibi numbers of heads that no slopes can be made of.
+func TestHeadsOfSlopes(t *testing.T) {
+	for name, key := range map[string]string{"bloom": "n_head", "mpt": "n_heads", "falcon_rw": "num_attention_heads", "llama": "num_attention_heads"} {
+		for _, heads := range []int{0, -4, 1 << 31} {
+			data := models.JSON(t, name, map[string]any{key: heads})
+			malformed.Check(t, malformed.Want{Class: model.ErrInvalid, Texts: []string{"config.json", "heads"}, Bytes: int64(len(data))}, func() (io.Closer, error) {
+				_, err := model.ParseConfig("config.json", data)
+				return io.NopCloser(nil), err
+			})
+		}
+	}
+}
+
 // TestMalformedConfigFile spoils the file as a whole.
 func TestMalformedConfigFile(t *testing.T) {
 	for _, c := range []struct {

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/parelm/pare/internal/limits"
 	"github.com/parelm/pare/model/tensor"
 )
 
@@ -156,6 +157,9 @@ func (f *Family) read(o *object) (*Config, error) {
 	}
 	if k := f.key("act"); k != "" && o.has(k) {
 		l.Act = o.activation(k)
+	}
+	if k := f.key("heads"); k != "" && (l.Heads < 1 || int64(l.Heads) > limits.Heads) { // before slopes are made of it
+		o.fail(ErrInvalid, k, "%d attention heads, must be 1 to %d", l.Heads, limits.Heads)
 	}
 	if o.err == nil && (n < 1 || int64(n) > maxLayers()) {
 		class := ErrTooLarge
