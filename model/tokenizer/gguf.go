@@ -51,6 +51,9 @@ func FromGGUF(file string, g *GGUF) (*Tokenizer, error) {
 		if id < len(g.Types) {
 			m.kinds[id] = pieceKind(g.Types[id])
 		}
+		if m.kinds[id] == kindUnused && g.Model == "gpt2" && g.Tokens[id] != fillerName(id) {
+			m.kinds[id] = kindNormal // llama.cpp finds it like any other
+		}
 		if m.kinds[id] == kindUserDefined && slices.Contains(endTexts, g.Tokens[id]) {
 			m.kinds[id] = kindControl
 		}

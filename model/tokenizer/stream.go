@@ -44,7 +44,7 @@ func (s *Stream) next(force bool) string {
 		}
 		s.prefix = text[:commonPrefix(text, s.prefix)]
 	}
-	if !force && strings.HasSuffix(text, "\ufffd") {
+	if !force && strings.HasSuffix(text, "\ufffd") && !s.whole() {
 		return "" // the last rune may be waiting for more bytes
 	}
 	out := text[len(s.prefix):]
@@ -52,6 +52,15 @@ func (s *Stream) next(force bool) string {
 	s.context = len(s.ids)
 	s.prefix = s.t.Decode(s.ids, s.skipSpecial)
 	return out
+}
+
+// whole reports whether the last ids spell U+FFFD out, so that it stands for no broken rune.
+func (s *Stream) whole() bool {
+	var raw []byte
+	for _, id := range s.ids[max(0, len(s.ids)-utf8.UTFMax):] {
+		raw = append(raw, s.t.Bytes(id)...)
+	}
+	return strings.HasSuffix(string(raw), "\ufffd")
 }
 
 func commonPrefix(a, b string) int {
