@@ -76,55 +76,16 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 	}
 	task := progress.Start(ctx, "load", "B", m.Bytes())
 	defer task.Done()
-	for _, w := range m.Graph.Weights {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := e.load(w); err != nil {
-			return nil, err
-		}
-		task.Add(m.Tensor(w).Bytes())
+	if err := e.load(ctx, m.Graph.Weights, task.Add); err != nil {
+		return nil, err
 	}
 	return e, nil
-}
-
-// load reads one weight: matrices in their own format, vectors as float32.
-func (e *Engine) load(w *model.Weight) error {
-	if e.mats[w] != nil || e.vecs[w] != nil {
-		return nil
-	}
-	t := e.Model.Tensor(w)
-	if w.Role == model.RoleVector {
-		v, err := t.Float32()
-		if err == nil {
-			err = t.CheckFinite()
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", w.Name, err)
-		}
-		e.vecs[w] = v
-		return nil
-	}
-	m, err := newMatrix(t)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", w.Name, err)
-	}
-	e.mats[w] = m
-	return nil
 }
 
 // LoadLayer reads the weights of layer i of a lazy engine; -1 reads those before the first layer and len(layers) those
 // after the last.
 func (e *Engine) LoadLayer(ctx context.Context, i int) error {
-	for _, w := range e.plan.segments[i+1].weights {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := e.load(w); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.load(ctx, e.plan.segments[i+1].weights, func(int64) {})
 }
 
 // SetModel exchanges the tensors under the engine for those of a model with the same graph; what is loaded stays until

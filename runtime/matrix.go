@@ -1,12 +1,9 @@
 package runtime
 
 import (
-	"sync"
-
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model/codec"
-	"github.com/parelm/pare/model/tensor"
 )
 
 // matrix is a weight [rows, cols] in the form its kernels want. Most are *simd.Matrix as they are.
@@ -50,53 +47,6 @@ func mul(m matrix, dst []float32, ld int, a *activations, lo, hi int, add bool) 
 	case *coded:
 		m.mul(dst, ld, a, lo, hi, add)
 	}
-}
-
-// packBytes is how much is read and packed at once.
-const packBytes = 1 << 20
-
-// stored holds buffers for that: garbage would let the heap grow to twice the weights while they are loaded.
-var stored = sync.Pool{New: func() any { return new([]byte) }}
-
-// newMatrix reads a tensor, several stretches of rows at a time. Stacked experts become one matrix of experts x rows.
-func newMatrix(t *tensor.Tensor) (matrix, error) {
-	rows, rb := t.Rows(), t.RowBytes()
-	var pack func(row int, data []byte)
-	var m matrix
-	if simd.Packable(t.Codec.Name()) {
-		p, err := simd.NewMatrix(t.Codec.Name(), rows, t.Cols())
-		if err != nil {
-			return nil, err
-		}
-		m, pack = p, p.Pack
-	} else {
-		c := &coded{data: make([]byte, rows*rb), codec: t.Codec, rows: rows, cols: t.Cols(), rb: rb}
-		m, pack = c, func(row int, data []byte) { copy(c.data[row*rb:], data) }
-	}
-	var mu sync.Mutex
-	var failed error
-	par.For(rows, max(16, packBytes/max(rb, 1)&^15), func(lo, hi int) {
-		buf := stored.Get().(*[]byte)
-		defer stored.Put(buf)
-		if n := (hi - lo) * rb; cap(*buf) < n {
-			*buf = make([]byte, n)
-		}
-		data := (*buf)[:(hi-lo)*rb]
-		err := t.Src.ReadRows(data, lo, hi)
-		if err == nil {
-			err = t.CheckRaw(lo, data)
-		}
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			if failed == nil {
-				failed = err
-			}
-			return
-		}
-		pack(lo, data)
-	})
-	return m, failed
 }
 
 // coded keeps the stored blocks of a format without kernels and decodes a few rows at a time.

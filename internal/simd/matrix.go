@@ -78,13 +78,18 @@ func (m *Matrix) Pack(row int, data []byte) {
 	if len(data) != n*m.rowBytes || row < 0 || row+n > m.rows {
 		panic(fmt.Sprintf("simd: %d bytes for %s rows of %d at row %d of %d", len(data), m.format, m.rowBytes, row, m.rows))
 	}
-	for i := range n {
-		src := data[i*m.rowBytes : (i+1)*m.rowBytes]
-		if m.quant == nil {
-			m.packFloat(row+i, src)
+	for i := 0; i < n; {
+		src := data[i*m.rowBytes:]
+		if (row+i)%tileRows16 == 0 && n-i >= tileRows16 && m.packTile((row+i)/tileRows16, src[:tileRows16*m.rowBytes]) {
+			i += tileRows16
+			continue
+		}
+		if src = src[:m.rowBytes]; m.quant == nil {
+			m.packFloat(row+i, src, 0)
 		} else {
 			m.packQuant(row+i, src)
 		}
+		i++
 	}
 }
 

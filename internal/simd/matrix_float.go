@@ -26,25 +26,26 @@ func (m *Matrix) newFloat(f floatFormat, tiles int) {
 	m.data, m.chunk = weightBytes(tiles * m.tileBytes)
 }
 
-func (m *Matrix) packFloat(r int, src []byte) {
+// packFloat stores the columns of row r from column from on. src is the whole row.
+func (m *Matrix) packFloat(r int, src []byte, from int) {
 	lane := r % tileRows16
 	switch m.float {
 	case formatF32:
 		panel := m.values[r/tileRows16*tileRows16*m.cols:][:tileRows16*m.cols]
 		row := buffer(m.cols)
 		LoadF32(*row, src)
-		for i, v := range *row {
-			panel[i*tileRows16+lane] = v
+		for i, v := range (*row)[from:] {
+			panel[(from+i)*tileRows16+lane] = v
 		}
 		buffers.Put(row)
 	case formatF16:
 		tile := m.tile(r / tileRows16)
-		for i := range m.cols {
+		for i := from; i < m.cols; i++ {
 			le.PutUint16(tile[2*(i*tileRows16+lane):], le.Uint16(src[2*i:]))
 		}
 	case formatBF16:
 		tile := m.tile(r / tileRows16)
-		for i := range m.cols {
+		for i := from; i < m.cols; i++ {
 			le.PutUint16(tile[4*(i/2*tileRows16+lane)+i%2*2:], le.Uint16(src[2*i:]))
 		}
 	}

@@ -171,12 +171,7 @@ func packIQ4XS(h, c []byte, lane int, src []byte) {
 // packGroup: a float32 scale, perhaps a zero point, and codes in their own order. The number kept for the zero point
 // times the scale is the minimum.
 func (f *quantFormat) packGroup(h, c []byte, lane int, src []byte) {
-	put32(h, lane, le.Uint32(src))
-	src = src[4:]
-	if f.group.offset {
-		put32(h[64:], lane, math.Float32bits(-math.Float32frombits(le.Uint32(src))))
-		src = src[4:]
-	}
+	src = f.packHead(h, lane, src)
 	var last [32]byte
 	per := f.group.bits * blockCols / 8
 	for ; len(src) > 0; c = c[blockBytes[f.codes]:] {
@@ -199,6 +194,16 @@ func (f *quantFormat) packGroup(h, c []byte, lane int, src []byte) {
 			words(c, lane, b)
 		}
 	}
+}
+
+// packHead stores the numbers before the codes of a group and returns what follows them.
+func (f *quantFormat) packHead(h []byte, lane int, src []byte) []byte {
+	put32(h, lane, le.Uint32(src))
+	if !f.group.offset {
+		return src[4:]
+	}
+	put32(h[64:], lane, math.Float32bits(-math.Float32frombits(le.Uint32(src[4:]))))
+	return src[8:]
 }
 
 // nibbles stores a block of nibbles in consecutive order.

@@ -310,14 +310,12 @@ func (w *broken) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func TestPanicInStream(t *testing.T) {
 	quiet(t)
 	h := open(t, nil)
-	inner := h.handler
-	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Panic") != "" {
 			w = &broken{w, 3}
 		}
-		inner.ServeHTTP(w, r)
-	})
-	web := &http.Server{Handler: h.handler}
+		h.handler.ServeHTTP(w, r)
+	})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

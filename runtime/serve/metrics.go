@@ -21,7 +21,6 @@ type metrics struct {
 	mu                                           sync.Mutex
 	codes                                        map[int]int64
 	reasons                                      map[string]int64
-	turns                                        int64 // of the loop alone
 }
 
 func newMetrics() *metrics {

@@ -30,6 +30,7 @@ type pool struct {
 	wake    chan struct{} // holds one element when there may be work
 	waiting []*task
 	slots   []*slot
+	given   int64 // slots given out so far
 	closing bool
 	done    chan struct{}
 }
@@ -265,8 +266,8 @@ func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
 
 // begin starts a task on a slot, with what its session, or the one to copy from, knows of its prompt.
 func (p *pool) begin(s *slot, from *runtime.Session, t *task) {
-	p.m.turns++
-	s.used = p.m.turns
+	p.given++
+	s.used = p.given
 	n := p.knows(s.s, t)
 	switch {
 	case from != nil:
