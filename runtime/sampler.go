@@ -38,6 +38,7 @@ type Sampler struct {
 	known      map[int32]int
 	scratch    sampleScratch
 	adjusted   []float32
+	watch      func(id int32, logits []float32)
 }
 
 // NewSampler returns a sampler of the text that follows a prompt. The constraint may be nil.
@@ -123,8 +124,25 @@ func (s *Sampler) adjust(logits []float32) []float32 {
 	return out
 }
 
+// Watch has f told of every token that is drawn and of the logits that it was drawn from, as the model gave them: before penalties,
+// temperature and constraints. f may not keep them.
+func (s *Sampler) Watch(f func(id int32, logits []float32)) { s.watch = f }
+
+// drawn tells who watches.
+func (s *Sampler) drawn(id int32, logits []float32, err error) (int32, error) {
+	if err == nil && s.watch != nil {
+		s.watch(id, logits)
+	}
+	return id, err
+}
+
 // Next draws the token that follows, from the logits after the last one. It does not accept it.
 func (s *Sampler) Next(logits []float32) (int32, error) {
+	id, err := s.next(logits)
+	return s.drawn(id, logits, err)
+}
+
+func (s *Sampler) next(logits []float32) (int32, error) {
 	l := s.adjust(logits)
 	if s.how.Temperature <= 0 {
 		return s.greedy(l)

@@ -165,6 +165,11 @@ func (sp *Speculation) settle(sampler *Sampler, draft []int32, q [][]candidate, 
 
 // checked keeps a drafted token with probability min(1, p/q), else draws from what p has more than q.
 func (s *Sampler) checked(logits []float32, drafted int32, q []candidate) (int32, error) {
+	id, err := s.check(logits, drafted, q)
+	return s.drawn(id, logits, err)
+}
+
+func (s *Sampler) check(logits []float32, drafted int32, q []candidate) (int32, error) {
 	p := s.scratch.distribution(&s.how, s.adjust(logits), s.mask())
 	if len(p) == 0 {
 		return 0, s.stuck(logits)

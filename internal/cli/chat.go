@@ -32,8 +32,9 @@ on in the next one; pasted text may have several lines. Where standard input is 
 examples
   pare chat q4.gguf
   pare chat ./model --system "Answer in one sentence." --temp 0.7
+  pare chat ./model --draft q4.gguf
   echo "What is a goroutine?" | pare chat q4.gguf`,
-		Flags: slices.Concat(samplingFlags(), constraintFlags(), memoryFlags(), []cli.Flag{
+		Flags: slices.Concat(samplingFlags(), constraintFlags(), draftFlags(), memoryFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "system", Usage: "tell the model `TEXT` before the first turn"},
 			&cli.IntFlag{Name: "n", Aliases: []string{"max-tokens"}, Usage: "write at most `N` tokens in an answer", DefaultText: "what the context holds"},
 			&cli.StringFlag{Name: "template", Usage: "talk with this chat template: `FILE`, chatml or plain", DefaultText: "the checkpoint's"},
@@ -63,6 +64,7 @@ type talk struct {
 	system  string
 	turns   []chat.Message
 	session *runtime.Session
+	drafts  *runtime.Speculation // nil for none
 	in      *input
 }
 
@@ -93,6 +95,12 @@ func chatWith(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	t.stops = append(t.stops, c.StringSlice("stop")...)
+	drafts, closeDraft, err := drafter(ctx, e, c, m)
+	if err != nil {
+		return err
+	}
+	defer closeDraft()
+	t.drafts = drafts
 	if note != "" {
 		e.note(note)
 	}
@@ -195,12 +203,8 @@ func (t *talk) answer(ctx context.Context) error {
 	// From here on Ctrl-C is the answer's alone.
 	ctx, stop := answerContext(ctx)
 	defer stop()
-	known := min(t.session.Common(ids), len(ids)-1)
-	if !t.session.CanTruncate(known) {
-		t.session.Reset()
-		known = 0
-	}
-	if err := t.session.Truncate(ctx, known); err != nil {
+	known, err := t.rewind(ctx, ids)
+	if err != nil {
 		return err
 	}
 	n := t.m.e.Context()
@@ -218,14 +222,20 @@ func (t *talk) answer(ctx context.Context) error {
 	}
 	written, start := 0, time.Now()
 	match, held := matcher(t.g, t.m.e, t.m.tok, t.eos)
-	reason, err := t.session.GenerateWith(ctx, ids[known:], n, runtime.NewSampler(t.how, held, ids), t.eos, func(id int32) error {
+	emit := func(id int32) error {
 		written++
 		s, stopped := text.Push(id)
 		if say(s); stopped || match != nil && match.Done() {
 			return runtime.ErrStop
 		}
 		return nil
-	})
+	}
+	var reason runtime.Stop
+	if sampler := runtime.NewSampler(t.how, held, ids); t.drafts != nil {
+		reason, err = t.drafts.Generate(ctx, t.session, ids[known:], n, sampler, t.eos, emit)
+	} else {
+		reason, err = t.session.GenerateWith(ctx, ids[known:], n, sampler, t.eos, emit)
+	}
 	if err == nil || errors.Is(err, context.Canceled) {
 		rest, _ := text.Flush()
 		say(rest)
@@ -243,6 +253,31 @@ func (t *talk) answer(ctx context.Context) error {
 		t.e.note(fmt.Sprintf("(%d tokens at %.1f a second)", written, float64(written)/time.Since(start).Seconds()))
 	}
 	return nil
+}
+
+// rewind takes the sessions back to what they know of a prompt, but for its last token, and returns how much that is.
+func (t *talk) rewind(ctx context.Context, ids []int32) (known int, err error) {
+	sessions := []*runtime.Session{t.session}
+	if t.drafts != nil {
+		sessions = append(sessions, t.drafts.Draft)
+	}
+	known = len(ids) - 1
+	for _, s := range sessions {
+		known = min(known, s.Common(ids))
+	}
+	for _, s := range sessions {
+		if !s.CanTruncate(known) {
+			known = 0
+		}
+	}
+	for _, s := range sessions {
+		if known == 0 {
+			s.Reset()
+		} else if err := s.Truncate(ctx, known); err != nil {
+			return 0, err
+		}
+	}
+	return known, nil
 }
 
 // answerContext returns a context that the next Ctrl-C ends. It takes the signal from whoever had it: the first Ctrl-C

@@ -27,17 +27,25 @@ examples
   pare generate q4.gguf -p "func main() {" -n 200 --temp 0.8 --top-p 0.95 --seed 7
   pare generate ./model -p "A person as JSON: " --json-schema '{"type": "object", "properties": {"name": {"type": "string"}}}'
   pare generate ./model -p "Once" --draft q4.gguf
+  pare generate ./model -p "Once" -n 5 --logprobs 3 --json
   pare generate q4.gguf -p - --context 32768 --cache q8_0 < long.txt
   cat prompt.txt | pare generate q4.gguf -p -`,
 		Flags: slices.Concat(samplingFlags(), constraintFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "p", Aliases: []string{"prompt"}, Usage: "the `TEXT` to continue; - reads standard input"},
 			&cli.IntFlag{Name: "n", Aliases: []string{"max-tokens"}, Value: 64, Usage: "write at most `N` tokens"},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "write on where the model ends the text"},
-			&cli.StringFlag{Name: "draft", Usage: "a smaller `MODEL` that drafts for this one"},
-			&cli.IntFlag{Name: "draft-tokens", Value: 4, Usage: "draft `K` tokens at a time"},
-		}, memoryFlags()),
+			&cli.IntFlag{Name: "logprobs", Usage: "with --json, say how likely each token was to the model, and the `N` likeliest in its place", DefaultText: "none"},
+		}, draftFlags(), memoryFlags()),
 		Action: action(generate),
 	})
+}
+
+// draftFlags name the model that drafts.
+func draftFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "draft", Usage: "a smaller `MODEL` that drafts for this one"},
+		&cli.IntFlag{Name: "draft-tokens", Value: 4, Usage: "draft `K` tokens at a time"},
+	}
 }
 
 // memoryFlags say what a text may take.
@@ -78,7 +86,41 @@ type generated struct {
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	Drafted         int     `json:"drafted,omitempty"`
 	Accepted        int     `json:"accepted,omitempty"`
+
+	Logprobs []likely `json:"logprobs,omitempty"`
 }
+
+// likely is a token and the logarithm of its probability after the text before it, as the model gives it: before penalties,
+// temperature and grammar.
+type likely struct {
+	ID      int32    `json:"id"`
+	Piece   string   `json:"piece"`
+	Logprob float64  `json:"logprob"`
+	Top     []likely `json:"top,omitempty"` // the likeliest
+}
+
+// watch returns what makes a token's entry from its logits, nil where nobody asked for any.
+func watch(e *env, c *cli.Context, m *loaded, last *likely) (func(id int32, logits []float32), error) {
+	n := c.Int("logprobs")
+	switch {
+	case !c.IsSet("logprobs"):
+		return nil, nil
+	case n < 0 || n > maxLogprobs:
+		return nil, usage("--logprobs %d: want 0 to %d", n, maxLogprobs)
+	case !e.json:
+		return nil, usage("--logprobs wants --json")
+	}
+	return func(id int32, logits []float32) {
+		p, top := runtime.Logprob(logits, id, n)
+		*last = likely{ID: id, Piece: m.tok.Piece(id), Logprob: p}
+		for _, t := range top {
+			last.Top = append(last.Top, likely{ID: t.ID, Piece: m.tok.Piece(t.ID), Logprob: t.Logprob})
+		}
+	}, nil
+}
+
+// maxLogprobs bounds --logprobs.
+const maxLogprobs = 100
 
 // promptOf returns the text to continue.
 func promptOf(c *cli.Context) (string, error) {
@@ -132,6 +174,11 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	defer closeDraft()
 	v := generated{IDs: []int32{}, PromptTokens: len(ids)}
+	var last likely
+	watcher, err := watch(e, c, m, &last)
+	if err != nil {
+		return err
+	}
 	text := runtime.NewText(tok, c.StringSlice("stop"))
 	say := func(s string) {
 		v.Text += s
@@ -148,6 +195,9 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 			}
 		}
 		v.IDs = append(v.IDs, id)
+		if watcher != nil {
+			v.Logprobs = append(v.Logprobs, last)
+		}
 		s, stopped := text.Push(id)
 		if say(s); stopped || match != nil && match.Done() {
 			return runtime.ErrStop
@@ -155,6 +205,7 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 		return nil
 	}
 	s, sampler := m.e.NewSession(), runtime.NewSampler(how, constraint, ids)
+	sampler.Watch(watcher)
 	var stop runtime.Stop
 	if speculation != nil {
 		stop, err = speculation.Generate(ctx, s, ids, c.Int("n"), sampler, eos, emit)

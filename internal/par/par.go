@@ -32,8 +32,9 @@ func SetThreads(n int) {
 }
 
 // For calls f(lo, hi) for the consecutive chunks [0,grain), [grain,2*grain), ... of [0,n), several at a time, and
-// returns when all are done. The chunks depend on n and grain alone; a grain below 1 is 1. f must not depend on the order
-// of the chunks. If f panics, no further chunk starts and For panics with that value in the caller's goroutine.
+// returns when all are done. The chunks depend on n and grain alone; a grain below 1 is 1. Each thread goes through a stretch of
+// them in order, so that it reads memory on and on, and helps with the stretches of the others when its own is done; f must not
+// depend on the order of the chunks. If f panics, no further chunk starts and For panics with that value in the caller's goroutine.
 func For(n, grain int, f func(lo, hi int)) {
 	grain = max(grain, 1)
 	if n <= grain || Threads() == 1 || !shared.acquire() {
@@ -42,8 +43,10 @@ func For(n, grain int, f func(lo, hi int)) {
 	}
 	p := shared
 	p.n, p.grain, p.f = n, grain, f
-	p.next.Store(0)
-	p.offer(min(Threads(), chunks(n, grain)) - 1)
+	c := chunks(n, grain)
+	k := min(Threads(), c)
+	p.share(c, k)
+	p.offer(k - 1)
 	p.finish()
 }
 

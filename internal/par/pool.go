@@ -19,6 +19,7 @@ type thread struct {
 	state  atomic.Int32
 	asleep atomic.Bool
 	wake   chan struct{}
+	id     int    // its place among the threads, from 1 on: 0 is the owner
 	crew   Worker // its part in Run
 	_      [128]byte
 }
@@ -30,19 +31,25 @@ type pool struct {
 	threads []*thread
 	offers  int // threads[:offers] have been offered the job
 
-	// The job: chunks of [0,n) handed out by next, or, where crew is set, one call of crew on each thread.
+	// The job: chunks of [0,n) handed out by shares, one for each thread, or, where crew is set, one call of crew on each thread.
 	n, grain int
 	f        func(lo, hi int)
 	crew     func(w *Worker)
+	shares   []share
 	barrier  barrier
-	_        [64]byte
-	next     atomic.Int64
 	_        [64]byte
 
 	failed   atomic.Bool // somebody panicked, so stop
 	panicked any         // the value, if it was a thread: written by the one that set failed
 	waiting  atomic.Bool // the owner sleeps until a thread is done
 	done     chan struct{}
+}
+
+// share is a stretch of chunks: those from next to end have not been handed out.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [112]byte
 }
 
 var shared = newPool()
@@ -59,7 +66,7 @@ func (p *pool) acquire() bool { return !p.busy.Load() && p.busy.CompareAndSwap(f
 // offer offers the job to k threads, starting those that do not exist yet and waking those that sleep.
 func (p *pool) offer(k int) {
 	for len(p.threads) < k {
-		t := &thread{wake: make(chan struct{}, 1)}
+		t := &thread{id: len(p.threads) + 1, wake: make(chan struct{}, 1)}
 		p.threads = append(p.threads, t)
 		go p.serve(t)
 	}
@@ -69,6 +76,19 @@ func (p *pool) offer(k int) {
 		if t.asleep.Load() && t.asleep.CompareAndSwap(true, false) {
 			t.wake <- struct{}{}
 		}
+	}
+}
+
+// share divides c chunks among k threads.
+func (p *pool) share(c, k int) {
+	if cap(p.shares) < k {
+		p.shares = make([]share, k)
+	}
+	p.shares = p.shares[:k]
+	for i := range p.shares {
+		s := &p.shares[i]
+		s.next.Store(int64(c/k*i + min(i, c%k)))
+		s.end = int64(c/k*(i+1) + min(i+1, c%k))
 	}
 }
 
@@ -112,21 +132,26 @@ func (p *pool) work(t *thread) {
 		p.barrier.gate()
 		p.crew(&t.crew)
 	} else {
-		p.chunks()
+		p.chunks(t.id)
 	}
 	normal = true
 }
 
-// chunks takes chunks of the loop until none is left.
-func (p *pool) chunks() {
+// chunks takes chunks of the loop until none is left: first those of thread id's share, then what is left of the others'.
+func (p *pool) chunks(id int) {
 	n, grain, f := p.n, p.grain, p.f
-	for total := int64(chunks(n, grain)); ; {
-		c := p.next.Add(1) - 1
-		if c >= total || p.failed.Load() {
-			return
+	for i := range p.shares {
+		for s := &p.shares[(id+i)%len(p.shares)]; s.next.Load() < s.end; {
+			c := s.next.Add(1) - 1
+			if c >= s.end {
+				break
+			}
+			if p.failed.Load() {
+				return
+			}
+			lo := int(c) * grain
+			f(lo, lo+min(grain, n-lo))
 		}
-		lo := int(c) * grain
-		f(lo, lo+min(grain, n-lo))
 	}
 }
 
@@ -155,7 +180,7 @@ func (p *pool) finish() {
 	if p.crew != nil {
 		p.crew(&p.barrier.owner)
 	} else {
-		p.chunks()
+		p.chunks(0)
 	}
 	normal = true
 }

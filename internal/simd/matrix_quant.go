@@ -8,6 +8,8 @@ import (
 const (
 	vecChunk  = 64 // blocks of a tile whose scales are decoded at a time, for one row of activations
 	rowsChunk = 16 // and whose codes too, for several
+
+	fetchLines = 32 // of 64 bytes: as far ahead as kernels for one row ask for codes
 )
 
 // scratch is what a product needs beside its operands.
@@ -65,6 +67,21 @@ func (m *Matrix) chunkCodes(s *scratch, t, b, n int) []byte {
 	return tile[m.headerSize+b*size:][:n*size]
 }
 
+// fetch asks for what a product with one row reads next, beside what its kernel asks for: the first codes of blocks [b,b+n) of
+// tile t, while their scales are decoded, and the headers of the blocks behind them.
+func (m *Matrix) fetch(t, b, n int) {
+	if !impl.x86() {
+		return
+	}
+	f, tile := m.quant, m.tile(t)
+	at := m.headerSize + b*blockBytes[f.codes]
+	prefetchLinesAVX2(&tile[at], min(fetchLines, n*blockBytes[f.codes]/64))
+	if b+n < m.blocks && f.section > 0 {
+		from, to := (b+n)/f.section*f.header, min(b+n+vecChunk, m.blocks)/f.section*f.header
+		prefetchLinesAVX2(&tile[from], (to-from+63)/64)
+	}
+}
+
 // other returns the array of the activations' numbers that a kernel reads beside their scales.
 func (f *quantFormat) other() int {
 	switch f.kind {
@@ -94,6 +111,7 @@ func (f *quantFormat) numbersFrom(meta []float32, blocks, b int) (d, other []flo
 
 // vec multiplies blocks [b,b+n) of tile t with one row.
 func (m *Matrix) vec(s *scratch, dst []float32, x *Acts, t, b, n int, load bool) {
+	m.fetch(t, b, n)
 	codes := m.chunkCodes(s, t, b, n)
 	q, meta := x.row(0)
 	d, other := m.quant.numbersFrom(meta, x.blocks, b)
