@@ -8,25 +8,25 @@ package simd
 func expandWords8AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expand4AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expand4AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expand5AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expand5AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expand6AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expand6AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expand2AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expand2AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expand3AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expand3AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
 func expandWordsIQ4AVX2(dst *byte, codes *byte, blocks int)
 
 //go:noescape
-func expandFP4AVX2(dst *byte, codes *byte, blocks int, zero int)
+func expandFP4AVX2(dst *byte, codes *byte, blocks int)
 
 // actWordsAVX2 sets dst to n times 32 activations as 16-bit numbers, columns 0, 2, 1 and 3 of every four.
 //

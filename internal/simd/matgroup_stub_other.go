@@ -6,19 +6,19 @@ package simd
 
 func expandWords8AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expand4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expand5AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand5AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expand6AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand6AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expand2AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand2AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expand3AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand3AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
 func expandWordsIQ4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
-func expandFP4AVX2(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expandFP4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
 func actWordsAVX2(dst *int16, q *int8, n int) { panic(noKernels) }
 

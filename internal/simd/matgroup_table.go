@@ -87,19 +87,19 @@ func expandGroup(c codeLayout, dst *byte, codes *byte, blocks int) {
 	case size8:
 		expandWords8AVX2(dst, codes, blocks)
 	case size4:
-		expand4AVX2(dst, codes, blocks, 0)
+		expand4AVX2(dst, codes, blocks)
 	case size5:
-		expand5AVX2(dst, codes, blocks, 0)
+		expand5AVX2(dst, codes, blocks)
 	case size6:
-		expand6AVX2(dst, codes, blocks, 0)
+		expand6AVX2(dst, codes, blocks)
 	case size2:
-		expand2AVX2(dst, codes, blocks, 0)
+		expand2AVX2(dst, codes, blocks)
 	case size3:
-		expand3AVX2(dst, codes, blocks, 0)
+		expand3AVX2(dst, codes, blocks)
 	case sizeIQ4:
 		expandWordsIQ4AVX2(dst, codes, blocks)
 	case sizeFP4:
-		expandFP4AVX2(dst, codes, blocks, 0)
+		expandFP4AVX2(dst, codes, blocks)
 	default:
 		panic(noKernels)
 	}

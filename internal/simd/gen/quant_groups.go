@@ -78,7 +78,7 @@ func groupTable(all []groupMul) string {
 		if c.limit == 0 {
 			fmt.Fprintf(&b, "\t\texpandWords%sAVX2(dst, codes, blocks)\n", c.name)
 		} else {
-			fmt.Fprintf(&b, "\t\texpand%sAVX2(dst, codes, blocks, 0)\n", c.name)
+			fmt.Fprintf(&b, "\t\texpand%sAVX2(dst, codes, blocks)\n", c.name)
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")

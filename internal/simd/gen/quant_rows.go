@@ -8,16 +8,22 @@ import (
 // Kernels for several rows of activations. Codes are unpacked to bytes first, a chunk that stays in the first cache, and
 // then meet all rows.
 
-// expand: dst[block][64 i] = vector i of the block, less the code of zero.
+// expand: dst[block][64 i] = vector i of the block, less the code of zero where there is one.
 func expand(f *file, v isa, c codes) {
-	k := newQuantKernel(f, v, "expand"+c.name, "", "dst *byte, codes *byte, blocks int, zero int", c)
+	params := "dst *byte, codes *byte, blocks int"
+	if v == avx512 { // AVX2's kernels take codes as they are
+		params += ", zero int"
+	}
+	k := newQuantKernel(f, v, "expand"+c.name, "", params, c)
 	k.load("dst", "BX")
 	k.load("codes", srcCodes)
 	k.load("blocks", "CX")
 	k.unpackConstants()
-	k.load("zero", "AX")
-	k.op("VMOVD AX, X0")
-	k.op("VPBROADCASTB X0, %s", k.r(0))
+	if v == avx512 {
+		k.load("zero", "AX")
+		k.op("VMOVD AX, X0")
+		k.op("VPBROADCASTB X0, %s", k.r(0))
+	}
 	k.loop("CX", 1, func() {
 		for l := 0; l < c.bytes; l += 64 {
 			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
@@ -25,7 +31,9 @@ func expand(f *file, v isa, c codes) {
 		for g := range c.groups {
 			for h := range k.halves() {
 				k.unpack(srcCodes, 0, g, h, func(i int) {
-					k.op("VPSUBB %s, %s, %[2]s", k.r(0), k.r(code))
+					if v == avx512 {
+						k.op("VPSUBB %s, %s, %[2]s", k.r(0), k.r(code))
+					}
 					k.op("%s %s, %d(BX)", k.move(), k.r(code), 64*i+32*h)
 				})
 			}
