@@ -52,20 +52,26 @@ func (c *compiler) position(n *model.Node) {
 // task is a stretch of rows of one of the layers of a linear step.
 type task struct{ out, lo, hi int }
 
-// tasks splits the layers of a linear step.
-func tasks(outs []linearOut) []task {
+// tasks splits the layers of a linear step into stretches of at most that many rows.
+func tasks(outs []linearOut, most int) []task {
 	var ts []task
 	for i, o := range outs {
-		for lo, n := 0, taskRows(o.width); lo < o.width; lo += n {
+		for lo, n := 0, min(taskRows(o.width), most); lo < o.width; lo += n {
 			ts = append(ts, task{i, lo, min(lo+n, o.width)})
 		}
 	}
 	return ts
 }
 
+// narrowRows is how many rows of a weight make a task where one row of activations meets them: a thread that is done waits for
+// the others' last tasks.
+const narrowRows = 48
+
 // linearStep adds a step that multiplies in with every matrix of the group in one pass over the cores.
 func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
-	ts, src, width := tasks(outs), c.buf[in], in.Out.Size()
+	src, width := c.buf[in], in.Out.Size()
+	wide, narrow := tasks(outs, math.MaxInt), tasks(outs, narrowRows)
+	var ts []task
 	var b *batch
 	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
 	c.step("linear "+site, func(x *batch) {
@@ -77,6 +83,9 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			quantize = quantize || b.e.mats[outs[i].w].Quantized()
 		}
 		b.e.acts.reset(v, b.rows, width, quantize)
+		if ts = wide; b.rows == 1 {
+			ts = narrow
+		}
 		par.For(len(ts), 1, loop)
 		b = nil
 	})

@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/parelm/pare/model/codec"
 )
@@ -247,12 +248,8 @@ func (v *gathered) ReadRows(dst []byte, lo, hi int) error {
 		}
 		out := dst[(a-lo)*rb : (b-lo)*rb]
 		if last-first+1 <= 2*(b-a) {
-			window := make([]byte, (last-first+1)*rb)
-			if err := v.t.Src.ReadRows(window, first, last+1); err != nil {
+			if err := v.window(out, v.idx[a:b], first, last+1); err != nil {
 				return err
-			}
-			for i, r := range v.idx[a:b] {
-				copy(out[i*rb:(i+1)*rb], window[(r-first)*rb:])
 			}
 			continue
 		}
@@ -261,6 +258,27 @@ func (v *gathered) ReadRows(dst []byte, lo, hi int) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// windows holds buffers: while a model is loaded, garbage would add to the memory of its weights.
+var windows = sync.Pool{New: func() any { return new([]byte) }}
+
+// window fills out with rows idx, all of [lo,hi), from one read of those.
+func (v *gathered) window(out []byte, idx []int, lo, hi int) error {
+	rb := v.t.RowBytes()
+	buf := windows.Get().(*[]byte)
+	defer windows.Put(buf)
+	if n := (hi - lo) * rb; cap(*buf) < n {
+		*buf = make([]byte, n)
+	}
+	rows := (*buf)[:(hi-lo)*rb]
+	if err := v.t.Src.ReadRows(rows, lo, hi); err != nil {
+		return err
+	}
+	for i, r := range idx {
+		copy(out[i*rb:(i+1)*rb], rows[(r-lo)*rb:])
 	}
 	return nil
 }
