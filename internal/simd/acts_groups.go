@@ -126,36 +126,35 @@ func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bo
 		init = 1
 	}
 	off := 4 * groupRows * (f.other()*x.blocks + f.kind.parts()*b - b)
+	whole, rest := x.rows/groupRows, x.rows%groupRows
+	ahead, step := m.ahead(t, b+n, (x.rows+groupRows-1)/groupRows)
+	if x.rows > fewRows {
+		step = 0
+	}
 	run := func(group, groups, acts int) {
 		matGroupKernel(raw, rowsSize[f.codes], f.kind, acts, &sums[group*groupRows*tileRows16], &codes[0], &s.d[0], &s.m[0],
-			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init)
+			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init, &m.data[min(ahead+group*n*step, len(m.data)-1)], step)
 	}
-	whole := x.rows / groupRows
-	switch {
-	case whole > 0 && x.rows <= fewRows:
-		m.runAhead(t, b+n, n, whole, run)
-	case whole > 0:
+	if whole > 0 {
 		run(0, whole, groupRows)
 	}
-	if rest := x.rows % groupRows; rest > 0 {
+	if rest > 0 {
 		run(whole, 1, rest)
 	}
 }
 
-// runAhead runs one group after the other and asks for a part of the n blocks from block b of tile t on before each.
-func (m *Matrix) runAhead(t, b, n, groups int, run func(group, groups, acts int)) {
-	size := blockBytes[m.quant.codes]
-	at := t*m.tileBytes + m.headerSize + b*size
+// ahead returns where in the memory of the weights the codes are that follow those before block b of tile t, and by how much each of
+// so many groups goes on there with every block. It asks for their headers at once.
+func (m *Matrix) ahead(t, b, groups int) (at, step int) {
+	f := m.quant
 	if b == m.blocks {
-		at += m.headerSize
+		t, b = t+1, 0
 	}
-	lines := (min(n*size, len(m.data)-at) + 63) / 64
-	per := (lines + groups - 1) / groups
-	for g := range groups {
-		if lines > 0 {
-			prefetchLinesAVX2(&m.data[at], min(per, lines))
-			at, lines = at+64*per, lines-per
-		}
-		run(g, 1, groupRows)
+	size := blockBytes[f.codes]
+	at = t*m.tileBytes + m.headerSize + b*size
+	if f.section > 0 && at < len(m.data) {
+		from, to := b/f.section*f.header, (b+rowsChunk)/f.section*f.header
+		prefetchLinesAVX2(&m.data[t*m.tileBytes+from], (to-from+63)/64)
 	}
+	return at, ((size+groups-1)/groups + 63) &^ 63
 }

@@ -175,10 +175,6 @@ TEXT ·expand4AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
-	PREFETCHT0 2176(DI)
-	PREFETCHT0 2240(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VMOVDQU Y12, 0(BX)
@@ -248,11 +244,6 @@ TEXT ·expand5AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
-	PREFETCHT0 2176(DI)
-	PREFETCHT0 2240(DI)
-	PREFETCHT0 2304(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VMOVDQU 256(DI), Y11
@@ -384,12 +375,6 @@ TEXT ·expand6AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
-	PREFETCHT0 2176(DI)
-	PREFETCHT0 2240(DI)
-	PREFETCHT0 2304(DI)
-	PREFETCHT0 2368(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VMOVDQU 256(DI), Y11
@@ -518,8 +503,6 @@ TEXT ·expand2AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VMOVDQU Y12, 0(BX)
@@ -589,9 +572,6 @@ TEXT ·expand3AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
-	PREFETCHT0 2176(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VMOVDQU 128(DI), Y11
@@ -876,10 +856,6 @@ TEXT ·expandFP4AVX2(SB), NOSPLIT, $0-24
 	JLT done2
 
 loop1:
-	PREFETCHT0 2048(DI)
-	PREFETCHT0 2112(DI)
-	PREFETCHT0 2176(DI)
-	PREFETCHT0 2240(DI)
 	VMOVDQU 0(DI), Y13
 	VPAND Y15, Y13, Y12
 	VPSHUFB Y12, Y14, Y12
@@ -1000,8 +976,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8Sx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8Sx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -1352,8 +1330,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8Sx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8Sx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -1613,8 +1593,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8Sx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8Sx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -1783,8 +1765,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8Sx3AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8Sx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -1819,6 +1803,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -2135,8 +2136,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8Sx2AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8Sx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -2167,6 +2170,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -2396,8 +2416,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8Sx1AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8Sx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -2424,6 +2446,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -2566,8 +2605,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8SAx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8SAx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -2928,8 +2969,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8SAx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8SAx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -3196,8 +3239,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup8SAx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup8SAx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -3370,8 +3415,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8SAx3AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8SAx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -3406,6 +3453,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -3732,8 +3796,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8SAx2AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8SAx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -3764,6 +3830,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4000,8 +4083,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroupRaw8SAx1AVX2(SB), NOSPLIT, $0-96
+// func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroupRaw8SAx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4028,6 +4113,23 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+	PREFETCHT0 384(BX)
+	PREFETCHT0 448(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VPABSB Y12, Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4174,8 +4276,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Cx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Cx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4210,6 +4314,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4405,8 +4522,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Cx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Cx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4437,6 +4556,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4580,8 +4712,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Cx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Cx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4608,6 +4742,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4699,8 +4846,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Ax3AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Ax3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4735,6 +4884,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4931,8 +5093,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Ax2AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Ax2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -4963,6 +5127,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5107,8 +5284,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4Ax1AVX2(SB), NOSPLIT, $0-96
+// func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4Ax1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -5135,6 +5314,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5227,8 +5419,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4CHx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4CHx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -5263,6 +5457,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5488,8 +5695,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4CHx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4CHx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -5520,6 +5729,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5683,8 +5905,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4CHx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4CHx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -5711,6 +5935,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5812,8 +6049,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4AHx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup4AHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4AHx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -5848,6 +6087,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6074,8 +6326,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4AHx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup4AHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4AHx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6106,6 +6360,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6270,8 +6537,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup4AHx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup4AHx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6298,6 +6567,19 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6400,8 +6682,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Cx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Cx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6428,6 +6712,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6635,8 +6933,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Cx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Cx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6661,6 +6961,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6812,8 +7126,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Cx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Cx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6836,6 +7152,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -6931,8 +7261,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Ax3AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Ax3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -6959,6 +7291,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -7167,8 +7513,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Ax2AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Ax2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -7193,6 +7541,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -7345,8 +7707,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup5Ax1AVX2(SB), NOSPLIT, $0-96
+// func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup5Ax1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -7369,6 +7733,20 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -7465,8 +7843,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup6CHx3AVX2(SB), NOSPLIT, $0-96
+// func matGroup6CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup6CHx3AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -7493,6 +7873,21 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -7748,8 +8143,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup6CHx2AVX2(SB), NOSPLIT, $0-96
+// func matGroup6CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup6CHx2AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -7774,6 +8171,21 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -7957,8 +8369,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
-TEXT ·matGroup6CHx1AVX2(SB), NOSPLIT, $0-96
+// func matGroup6CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
+TEXT ·matGroup6CHx1AVX2(SB), NOSPLIT, $0-112
+	MOVQ ahead+96(FP), BX
+	MOVQ step+104(FP), DX
 
 group1:
 	MOVQ q+32(FP), SI
@@ -7981,6 +8395,21 @@ ready4:
 	JLT done6
 
 loop5:
+	CMPQ DX, $128
+	JLE few7
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+	PREFETCHT0 256(BX)
+	PREFETCHT0 320(BX)
+
+few7:
+	TESTQ DX, DX
+	JEQ none8
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none8:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14

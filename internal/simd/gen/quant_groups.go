@@ -19,7 +19,9 @@ import (
 const groupActs = 3
 
 // groupMul is a kernel for acts rows of a group: dst[16t+r] (+)= row r of the tile times row t of q. It does groups one
-// after the other, each qs and ms bytes behind the last and with 64*groupActs bytes of dst.
+// after the other, each qs and ms bytes behind the last and with 64*groupActs bytes of dst. With every block it asks for lines
+// from ahead on, and goes step bytes on there: the memory of the next blocks comes while these are multiplied. A step of 0 asks
+// for nothing.
 type groupMul struct {
 	quantKernel
 	kd   kind
@@ -27,7 +29,7 @@ type groupMul struct {
 	raw  bool // signed bytes as they lie in the tile
 }
 
-const groupParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int"
+const groupParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int"
 
 func groupFile() *file {
 	f := &file{name: "matgroup", about: `
@@ -149,9 +151,11 @@ func prefetchLines(f *file) {
 }
 
 // General registers: SI activations, DI codes, R8 scales, R9 minimums, R10 scales of activations, R11 their other numbers,
-// R13 dst. The group's own are kept in the arguments.
+// R13 dst, BX what is asked for ahead, DX its step. The group's own are kept in the arguments.
 func (k groupMul) write() {
 	group, done := k.label("group"), k.label("done")
+	k.load("ahead", "BX")
+	k.load("step", "DX")
 	k.at(group)
 	for _, p := range [][2]string{{"q", "SI"}, {"codes", "DI"}, {"scales", "R8"}, {"mins", "R9"}, {"meta", "R10"}, {"off", "R11"}, {"dst", "R13"}, {"blocks", "CX"}} {
 		k.load(p[0], p[1])
@@ -159,6 +163,7 @@ func (k groupMul) write() {
 	k.op("ADDQ R10, R11")
 	k.startSums()
 	k.loop("CX", 1, func() {
+		k.ask()
 		for p := range k.kd.parts() {
 			k.part(p)
 		}
@@ -184,6 +189,35 @@ func (k groupMul) write() {
 	k.op("JMP %s", group)
 	k.at(done)
 	k.ret()
+}
+
+// ask asks for what lies ahead: two lines, or as many as codes take where a step is longer, or none.
+func (k groupMul) ask() {
+	if k.bytes() == 0 {
+		return
+	}
+	few, none := k.label("few"), k.label("none")
+	k.op("CMPQ DX, $128")
+	k.op("JLE %s", few)
+	for l := 128; l < k.bytes(); l += 64 {
+		k.op("PREFETCHT0 %d(BX)", l)
+	}
+	k.at(few)
+	k.op("TESTQ DX, DX")
+	k.op("JEQ %s", none)
+	for l := 0; l < 128; l += 64 {
+		k.op("PREFETCHT0 %d(BX)", l)
+	}
+	k.op("ADDQ DX, BX")
+	k.at(none)
+}
+
+// bytes is how many of codes a block takes in the formats that come here, where few rows of activations meet them.
+func (k groupMul) bytes() int {
+	if k.limit == 0 && !k.raw {
+		return 0 // these kernels are for many
+	}
+	return k.codes.bytes
 }
 
 // planes is how many vectors hold the codes of one: 16-bit numbers take two.

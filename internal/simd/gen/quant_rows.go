@@ -25,7 +25,7 @@ func expand(f *file, v isa, c codes) {
 		k.op("VPBROADCASTB X0, %s", k.r(0))
 	}
 	k.loop("CX", 1, func() {
-		for l := 0; l < c.bytes; l += 64 {
+		for l := 0; l < c.bytes && v == avx512; l += 64 { // AVX2's kernels ask while they multiply
 			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
 		}
 		for g := range c.groups {
