@@ -181,6 +181,6 @@ func (w *work) calibrated(ctx context.Context, needs calib.Needs) error {
 		}
 		return fmt.Errorf("this algorithm needs calibration text")
 	}
-	needs.Outside, needs.Lean, needs.HoldOut = true, true, holdOut
+	needs.Outside, needs.Lean, needs.HoldOut, needs.Known = true, true, holdOut, w.known
 	return calib.Walk(ctx, w.m, w.o.Samples, needs, w.visit)
 }

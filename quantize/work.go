@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/parelm/pare/internal/calib"
@@ -53,29 +54,90 @@ func (w *work) visit(ctx context.Context, l *calib.Layer) (*model.Model, error) 
 			return nil, err
 		}
 	}
+	for _, r := range w.readers(l.Index) {
+		p := l.Points[r.input]
+		if _, done := w.reports[r.weight]; done || p == nil && l.Index == w.m.Graph.Layers {
+			continue
+		}
+		if r.hidden {
+			p = nil
+		}
+		if err := w.solve(ctx, r.weight, p, nil); err != nil {
+			return nil, err
+		}
+	}
+	return w.m.With(w.tensors), nil
+}
+
+// reader is a matrix that is quantized and the node it reads.
+type reader struct {
+	weight *model.Weight
+	input  *model.Node
+	hidden bool // its inputs are not seen from outside: those of an expert's down projection
+}
+
+// readers lists what is quantized of one layer, or of what follows the layers.
+func (w *work) readers(index int) []reader {
+	var out []reader
 	for _, g := range w.m.Graph.Groups() {
 		for _, n := range g.Linears {
-			if n.Layer != l.Index && (n.Layer >= 0 || l.Index < w.m.Graph.Layers) {
+			if segment(w.m.Graph, n) != index {
 				continue
 			}
 			for i, wt := range n.Weights {
-				p := l.Points[g.Input]
-				if _, done := w.reports[wt]; wt == nil || wt.Role != model.RoleMatrix || w.todo[wt] == nil || done {
-					continue
-				}
-				if n.Op == model.OpExperts && i == 2 {
-					p = nil // the inputs of an expert's down projection are not seen from outside
-				}
-				if p == nil && n.Layer < 0 {
-					continue // it stands before the layers
-				}
-				if err := w.solve(ctx, wt, p, nil); err != nil {
-					return nil, err
+				if wt != nil && wt.Role == model.RoleMatrix && w.todo[wt] != nil {
+					out = append(out, reader{wt, g.Input, n.Op == model.OpExperts && i == 2})
 				}
 			}
 		}
 	}
+	return out
+}
+
+// known returns the model with a layer that the journal holds whole, so that nothing needs to be gathered for it; nil where
+// it does not.
+func (w *work) known(index int) (*model.Model, error) {
+	if w.o.Journal == nil || w.o.LowRank > 0 { // corrections are made from the inputs and are not kept
+		return nil, nil
+	}
+	readers := w.readers(index)
+	for _, r := range readers {
+		f, err := w.o.Journal.Open(r.weight.Name)
+		if f == nil || err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+	for _, wt := range w.of(index) {
+		if w.tensors[wt] == nil {
+			if _, err := w.resume(wt); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return w.m.With(w.tensors), nil
+}
+
+// of lists the weights of a layer, among them vectors that a fold may have changed.
+func (w *work) of(index int) []*model.Weight {
+	var out []*model.Weight
+	in := map[*model.Weight]bool{}
+	for _, n := range w.m.Graph.Nodes {
+		if segment(w.m.Graph, n) == index {
+			out = append(out, n.Weights...)
+		}
+	}
+	for _, wt := range out {
+		in[wt] = true
+	}
+	for _, f := range w.m.Graph.Folds() {
+		if in[f.After[0]] {
+			out = append(out, f.Before...)
+		}
+	}
+	return slices.DeleteFunc(out, func(wt *model.Weight) bool { return wt == nil })
 }
 
 // embedding quantizes the embedding, so that all layers are calibrated on what they will get.

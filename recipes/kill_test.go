@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		par.SetThreads(threads)
-		sets = nil
+		sets, journalBytes = nil, 0
 	}
 	r, err := Load(filepath.Join(dir, "r.yaml"), sets...)
 	if err == nil {

@@ -21,6 +21,9 @@ func init() {
 	}})
 }
 
+// journalBytes is the size of a model from which on finished matrices go into a journal; tests lower it.
+var journalBytes int64 = quantize.JournalBytes
+
 // quantizeStage stores weights in fewer bits. GGUF formats (Q8_0, Q4_K_M ...) make a .gguf file, the schemes W4A16 and
 // W8A16 a safetensors checkpoint in the layout of compressed-tensors. Each algorithm has keys of its own.
 type quantizeStage struct {
@@ -168,7 +171,7 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 			return err
 		}
 	}
-	if o.Stream = s.Streams(s.algorithm, o.Imatrix); !o.Stream && m.Bytes() >= quantize.JournalBytes {
+	if o.Stream = s.Streams(s.algorithm, o.Imatrix); !o.Stream && m.Bytes() >= journalBytes {
 		c, err := j.Checkpoints()
 		if err != nil {
 			return err

@@ -28,6 +28,9 @@ type Needs struct {
 	Lean bool
 	// HoldOut keeps every n-th sample out of the statistics; some of its rows are kept in Point.Held. 0 keeps none out.
 	HoldOut int
+	// Known returns a model with new tensors for a layer (or, at Index Layers, the head) that needs no visit, as those of a
+	// run that was cut short; nil where there are none yet. The samples go on through them. A nil Known knows nothing.
+	Known func(index int) (*model.Model, error)
 }
 
 // Point is what was seen at one input of linear layers. Sums run over all tokens of all samples.

@@ -84,6 +84,12 @@ func (w *walk) embed(ctx context.Context) error {
 
 // layer runs one layer with taps, shows the statistics, and moves the streams behind it.
 func (w *walk) layer(ctx context.Context, i int) error {
+	if m, err := w.known(i); m != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return w.advance(ctx, i, m)
+	}
 	l := &Layer{Index: i, Points: map[*model.Node]*Point{}}
 	if !w.needs.Lean {
 		l.In = w.streams
@@ -92,7 +98,7 @@ func (w *walk) layer(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	defer w.e.UnloadLayer(i)
+	w.e.UnloadLayer(i) // whoever is shown the statistics needs memory
 	changed, err := w.visit(ctx, l)
 	if err != nil {
 		return err
@@ -101,13 +107,26 @@ func (w *walk) layer(ctx context.Context, i int) error {
 		w.streams = l.Out
 		return nil
 	}
-	if changed != nil {
-		w.e.UnloadLayer(i)
-		w.e.SetModel(changed)
-		if err := w.e.LoadLayer(ctx, i); err != nil {
-			return err
-		}
+	return w.advance(ctx, i, changed)
+}
+
+// known asks for a layer that needs no visit.
+func (w *walk) known(i int) (*model.Model, error) {
+	if w.needs.Known == nil {
+		return nil, nil
 	}
+	return w.needs.Known(i)
+}
+
+// advance moves the streams behind a layer, with the weights of a model where it is not nil.
+func (w *walk) advance(ctx context.Context, i int, changed *model.Model) error {
+	if changed != nil {
+		w.e.SetModel(changed)
+	}
+	if err := w.e.LoadLayer(ctx, i); err != nil {
+		return err
+	}
+	defer w.e.UnloadLayer(i)
 	next := make([][]float32, len(w.streams))
 	for s, x := range w.streams {
 		if !w.needs.Lean {
@@ -124,6 +143,9 @@ func (w *walk) layer(ctx context.Context, i int) error {
 
 // head shows the statistics of what follows the layers.
 func (w *walk) head(ctx context.Context, layers int) error {
+	if m, err := w.known(layers); m != nil || err != nil {
+		return err
+	}
 	l := &Layer{Index: layers, Points: map[*model.Node]*Point{}}
 	err := w.gather(ctx, l, layers, func(e *runtime.Engine, x []float32) error {
 		return e.Head(ctx, x, func(int, []float32) error { return nil })
