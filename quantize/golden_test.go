@@ -78,7 +78,7 @@ func TestGoldenGPTQ(t *testing.T) {
 				gridCache.Store(f, &narrow)
 				defer gridCache.Store(f, g)
 			}
-			c.a.DampeningFrac = 0.01
+			c.a.DampeningFrac, c.a.values = 0.01, true
 			s, note, err := c.a.solve(context.Background(), &q)
 			if err != nil || s == nil || note != "" {
 				t.Fatalf("%v %q", err, note)

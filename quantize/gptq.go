@@ -5,8 +5,13 @@ package quantize
 //
 //	e = (w_i - q_i) / U_ii,   w_j -= e U_ij  for j > i    (eq. 2 and 3 in the Cholesky form, algorithm 1)
 //
-// Rows are independent given U. Columns are worked in blocks: inside a block updates are applied at once, behind it all
-// together as one matrix product. Group parameters are fitted when the first column of a group comes up, on the weights
+// Rows are independent. Columns are worked in blocks. With H = R Rᵀ, R upper triangular and U = R⁻¹, what the errors E of
+// all columns before a block add to it is
+//
+//	E R_before,block U_block    (U_block: the block of U on the diagonal)
+//
+// with E = W - Q of the weights as they were: of U only blocks on its diagonal are needed, no inverse of H, and the sum
+// is one matrix product. Group parameters are fitted when the first column of a group comes up, on the weights
 // as they stand at the start of its block, as the reference implementation does; with blocks of one group (the default)
 // that means with all updates in. Any grid will do as target: besides integer groups, the block formats of ggml, whose
 // scales are then searched with the inputs' mean squares as importances.
@@ -14,12 +19,9 @@ package quantize
 import (
 	"context"
 	"fmt"
-	"sort"
-
-	"gonum.org/v1/gonum/lapack/lapack64"
-	"gonum.org/v1/gonum/mat"
 
 	"github.com/parelm/pare/internal/calib"
+	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model/codec"
 )
@@ -38,13 +40,14 @@ type GPTQ struct {
 	// DampeningFrac is added to the diagonal of the Hessian as a share of its mean. It rises tenfold until the
 	// factorisation succeeds; at 1 the matrix is rounded to nearest instead, and the report says so.
 	DampeningFrac float64 `yaml:"dampening_frac"`
-	// BlockSize is how many columns are worked at once; 0 means one group, or 128 where a group is a whole row.
+	// BlockSize is how many columns are worked at once, whole groups; 0 means one group, or 128 where a group is a whole row.
 	BlockSize int `yaml:"block_size"`
 	// Clip searches the range of each group of an integer format instead of taking that of its weights. Formats of ggml
 	// always search.
 	Clip bool `yaml:"clip"`
 	// Sweeps is how often the codes are gone over once more at the end, each set to the best one given all others.
-	Sweeps int `yaml:"sweeps"`
+	Sweeps int  `yaml:"sweeps"`
+	values bool // keep the values before sweeps, for tests
 }
 
 // Needs asks for the Hessian.
@@ -59,15 +62,15 @@ func (a *GPTQ) Solve(ctx context.Context, p *Problem) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := (&RTN{Importance: true, Clip: a.Clip}).Solve(ctx, p)
-	if err != nil {
-		return nil, err
-	}
+	rtn := &RTN{Importance: true, Clip: a.Clip}
 	if q == nil {
-		plain.Note = note
-		return plain, nil
+		plain, err := rtn.Solve(ctx, p)
+		if err == nil {
+			plain.Note = note
+		}
+		return plain, err
 	}
-	return better(p.finish(q.data, note), plain, "rounding to nearest does better"), nil
+	return p.better(ctx, p.finish(q.data, note), rtn, "rounding to nearest does better")
 }
 
 // solution is the encoded rows and, for tests, the values in the order of columns they were rounded in.
@@ -91,24 +94,11 @@ func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error)
 	default:
 		return nil, "", fmt.Errorf("actorder is %q, must be none, static or group", a.ActOrder)
 	}
-	order := make([]int, p.Cols)
-	for i := range order {
-		order[i] = i
-	}
-	if a.ActOrder == "static" || a.ActOrder == "group" {
-		h := p.Inputs.Hessian
-		sort.SliceStable(order, func(i, j int) bool { return h[order[i]*(p.Cols+1)] > h[order[j]*(p.Cols+1)] })
-	}
-	u, dead, note := factor(p.Inputs.Hessian, order, a.DampeningFrac)
-	if u == nil {
-		return nil, note, nil
-	}
 	rb, err := codec.RowBytes(p.Codec, p.Cols)
 	if err != nil {
 		return nil, "", err
 	}
-	w := &gptqWork{p: p, g: g, u: u, order: order, dead: dead, static: a.ActOrder == "static", rb: rb,
-		out: solution{data: make([]byte, p.Rows*rb), order: order, value: make([]float32, len(p.W))}}
+	w := &gptqWork{p: p, g: g, static: a.ActOrder == "static", rb: rb, sweeps: a.Sweeps}
 	if w.group = g.values; w.group == 0 {
 		w.group, w.static = p.Cols, true // parameters of whole rows are fitted once, before any update
 	}
@@ -117,37 +107,45 @@ func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error)
 			w.block = 128
 		}
 	}
+	if g.values != 0 {
+		w.block = (w.block + w.group - 1) / w.group * w.group
+	}
+	if w.feedback = feedbackOf(p.Inputs, a.ActOrder == "static" || a.ActOrder == "group", a.DampeningFrac, w.block); w.blocks == nil {
+		return nil, w.note, nil
+	}
+	w.out = solution{data: make([]byte, p.Rows*rb), order: w.order}
+	if a.values {
+		w.out.value = make([]float32, len(p.W))
+	}
 	if !g.own || a.Clip {
-		// What a rounding error costs once later columns have made up for it: e²/U_ii².
-		w.importance = make([]float32, p.Cols)
-		for i, c := range order {
-			if !dead[i] {
-				w.importance[c] = 1 / (u[i*p.Cols+i] * u[i*p.Cols+i])
-			}
-		}
+		w.importance = w.cost
 	}
-	if w.sweeps = a.Sweeps; w.sweeps > 0 {
+	if w.sweeps > 0 {
 		p.hessian32()
-		w.damping = float32(damping(p.Inputs.Hessian, p.Cols, a.DampeningFrac))
+		w.damping = w.base
 	}
-	forRows(p.Rows, p.Cols, func(lo, hi int) {
+	par.For(p.Rows, max(16, min(gptqRows, gptqValues/p.Cols)), func(lo, hi int) {
 		if ctx.Err() == nil {
 			w.rows(lo, hi)
 		}
 	})
-	return &w.out, note, ctx.Err()
+	return &w.out, w.note, ctx.Err()
 }
 
+// What one task takes: enough rows that a matrix product pays, few enough that their errors stay in the second cache.
+const (
+	gptqRows   = 128
+	gptqValues = 1 << 19
+)
+
 type gptqWork struct {
+	*feedback
 	p            *Problem
 	g            *grid
-	u            []float32 // upper triangular, in the order of columns
-	order        []int
-	dead         []bool // by place in the order
 	static       bool
 	group, block int
 	rb           int
-	importance   []float32
+	importance   []float32 // by column
 	sweeps       int
 	damping      float32
 	out          solution
@@ -156,55 +154,37 @@ type gptqWork struct {
 // rows solves rows [lo,hi).
 func (w *gptqWork) rows(lo, hi int) {
 	n, rows := w.p.Cols, hi-lo
-	v := make([]float32, rows*n) // in the order of columns
-	for r := range rows {
-		for i, c := range w.order {
-			if !w.dead[i] {
-				v[r*n+i] = w.p.W[(lo+r)*n+c]
-			}
-		}
-	}
-	cells := make([][]*cell, rows) // by group
+	e, q := make([]float32, rows*n), make([]float32, rows*n) // w - q and q, in the order of columns
+	cells := make([][]*cell, rows)
 	for r := range cells {
 		cells[r] = make([]*cell, (n+w.group-1)/w.group)
 		if w.static {
 			for k := range cells[r] {
-				cells[r][k] = w.fit(w.p.W[(lo+r)*n:(lo+r+1)*n], k, nil)
+				cells[r][k] = w.fit(w.p.W[(lo+r)*n+k*w.group:(lo+r)*n+min((k+1)*w.group, n)], k, nil)
 			}
 		}
 	}
-	errs := make([]float32, rows*w.block)
-	for lo1 := 0; lo1 < n; lo1 += w.block {
-		hi1 := min(lo1+w.block, n)
+	v := make([]float32, rows*w.block)
+	for k, b := range w.blocks {
+		lo1, hi1 := k*w.block, min((k+1)*w.block, n)
 		size := hi1 - lo1
 		for r := range rows {
-			row := v[r*n : (r+1)*n]
-			local := append([]float32(nil), row[lo1:hi1]...)
-			e := errs[r*size : (r+1)*size]
-			for i := range local {
-				at := lo1 + i
-				c := at
-				if w.static {
-					c = w.order[at]
-				} else if at%w.group == 0 {
-					cells[r][at/w.group] = w.fit(row, at/w.group, w.order)
-				}
-				q := cells[r][c/w.group].round(c%w.group, local[i])
-				d := (local[i] - q) / w.u[at*n+at]
-				u := w.u[at*n+lo1 : at*n+hi1]
-				for j := i + 1; j < size; j++ {
-					local[j] -= d * u[j]
-				}
-				e[i] = -d
-				w.out.value[(lo+r)*n+at] = q
+			for i := range size {
+				v[r*size+i] = w.value(lo+r, lo1+i)
 			}
 		}
-		if hi1 < n {
-			simd.Gemm(v[hi1:], n, errs, size, false, w.u[lo1*n+hi1:], n, false, rows, n-hi1, size, true)
+		if lo1 > 0 {
+			simd.GemmPacked(v, size, e, n, false, b.before, rows, true)
+		}
+		for r := range rows {
+			w.round(lo+r, lo1, cells[r], v[r*size:(r+1)*size], b.within, e[r*n:(r+1)*n], q[r*n:(r+1)*n])
 		}
 	}
+	if w.out.value != nil {
+		copy(w.out.value[lo*n:], q)
+	}
 	if w.sweeps > 0 {
-		w.sweep(lo, cells)
+		w.sweep(cells, e, q)
 	}
 	for r := range cells {
 		at := w.out.data[(lo+r)*w.rb : (lo+r+1)*w.rb]
@@ -215,74 +195,51 @@ func (w *gptqWork) rows(lo, hi int) {
 	}
 }
 
-// fit fixes the parameters of group k on a row. order maps places of the row to columns, nil where the row is in column
+// value returns the weight of a row at a place of the order; columns that no input reaches count as zero.
+func (w *gptqWork) value(row, place int) float32 {
+	if w.dead[place] {
+		return 0
+	}
+	return w.p.W[row*w.p.Cols+w.order[place]]
+}
+
+// round rounds a row's columns of one block, from place lo on. v is their values with the errors of all columns before the
+// block fed back.
+func (w *gptqWork) round(row, lo int, cells []*cell, v, within, e, q []float32) {
+	size := len(v)
+	start := v
+	if !w.static { // groups are fitted on the values at the start of the block
+		start = append([]float32(nil), v...)
+	}
+	for i := range v {
+		at := lo + i
+		c := at
+		if w.static {
+			c = w.order[at]
+		} else if at%w.group == 0 {
+			cells[at/w.group] = w.fit(start[i:min(i+w.group, size)], at/w.group, w.order)
+		}
+		q[at] = cells[c/w.group].round(c%w.group, v[i])
+		e[at] = w.value(row, at) - q[at]
+		if d := v[i] - q[at]; i+1 < size && d != 0 {
+			simd.Axpy(v[i+1:], within[i*size+i+1:(i+1)*size], -d)
+		}
+	}
+}
+
+// fit fixes the parameters of group k, whose values are x. order maps places to columns, nil where groups are in column
 // order.
-func (w *gptqWork) fit(row []float32, k int, order []int) *cell {
-	lo, hi := k*w.group, min((k+1)*w.group, len(row))
+func (w *gptqWork) fit(x []float32, k int, order []int) *cell {
 	var importance []float32
 	if w.importance != nil {
-		importance = make([]float32, hi-lo)
+		importance = make([]float32, len(x))
 		for i := range importance {
-			c := lo + i
+			c := k*w.group + i
 			if order != nil {
 				c = order[c]
 			}
 			importance[i] = w.importance[c]
 		}
 	}
-	return w.g.fit(row[lo:hi], importance)
-}
-
-// factor returns U, upper triangular with UᵀU = (H + λI)⁻¹, rows and columns in the given order, in float32. Columns that
-// were never active (H_ii = 0) count as independent and are marked dead. nil means that no λ below the mean diagonal
-// makes the matrix positive definite.
-//
-// With J the exchange of rows, JHJ = LLᵀ gives H = RRᵀ for the upper triangular R = JLJ, so U = R⁻¹: one factorisation and
-// one triangular inverse.
-func factor(hessian []float64, order []int, frac float64) (u []float32, dead []bool, note string) {
-	n := len(order)
-	dead = make([]bool, n)
-	var trace float64
-	for i, c := range order {
-		d := hessian[c*n+c]
-		dead[i] = d == 0
-		if dead[i] {
-			d = 1
-		}
-		trace += d
-	}
-	for ; frac <= 1; frac *= 10 {
-		a := make([]float64, n*n)
-		for i := range n {
-			for j := range n {
-				// Reversed order, so that the lower factor of a is R upside down.
-				v := hessian[order[n-1-i]*n+order[n-1-j]]
-				if i == j {
-					if dead[n-1-i] {
-						v = 1
-					}
-					v += frac * trace / float64(n)
-				}
-				a[i*n+j] = v
-			}
-		}
-		sym := mat.NewSymDense(n, a)
-		raw := sym.RawSymmetric()
-		tri, ok := lapack64.Potrf(raw) // upper factor V of JHJ = VᵀV: L = Vᵀ
-		if !ok {
-			note = fmt.Sprintf("damping raised to %g", frac*10)
-			continue
-		}
-		if !lapack64.Trtri(tri) {
-			continue
-		}
-		u = make([]float32, n*n)
-		for i := range n {
-			for j := i; j < n; j++ {
-				u[i*n+j] = float32(tri.Data[(n-1-j)*tri.Stride+n-1-i])
-			}
-		}
-		return u, dead, note
-	}
-	return nil, nil, "the Hessian cannot be factorised: rounded to nearest"
+	return w.g.fit(x, importance)
 }

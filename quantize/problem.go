@@ -68,36 +68,67 @@ func (p *Problem) finish(data []byte, note string) *Result {
 	r := &Result{Data: data, Note: note}
 	rb := len(data) / p.Rows
 	rows := sampled(p.Rows)
-	w := p.gather(rows)
-	d := make([]float32, len(w))
-	forRows(len(rows), p.Cols, func(lo, hi int) {
+	encoded := make([]byte, 0, len(rows)*rb)
+	for _, i := range rows {
+		encoded = append(encoded, data[i*rb:(i+1)*rb]...)
+	}
+	r.Error, r.Held = p.some(rows).errors(encoded)
+	return r
+}
+
+// some returns the problem of some rows.
+func (p *Problem) some(rows []int) *Problem {
+	q := &Problem{Name: p.Name, W: p.W, Rows: len(rows), Cols: p.Cols, Codec: p.Codec, Inputs: p.Inputs}
+	if len(rows) < p.Rows {
+		q.W = p.gather(rows)
+	}
+	return q
+}
+
+// errors returns the relative errors of all rows, on the inputs of calibration and on those held out of it.
+func (p *Problem) errors(data []byte) (calibrated, held float64) {
+	rb := len(data) / p.Rows
+	d := make([]float32, len(p.W))
+	forRows(p.Rows, p.Cols, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			q := d[i*p.Cols : (i+1)*p.Cols]
-			p.Codec.Decode(q, data[rows[i]*rb:(rows[i]+1)*rb])
-			for j, v := range w[i*p.Cols : (i+1)*p.Cols] {
+			p.Codec.Decode(q, data[i*rb:(i+1)*rb])
+			for j, v := range p.W[i*p.Cols : (i+1)*p.Cols] {
 				q[j] = v - q[j]
 			}
 		}
 	})
-	if sum := p.energy(w, len(rows)); sum > 0 {
-		r.Error = p.energy(d, len(rows)) / sum
+	if sum := p.energy(p.W, p.Rows); sum > 0 {
+		calibrated = p.energy(d, p.Rows) / sum
 	}
 	if p.Inputs != nil && len(p.Inputs.Held) > 0 {
-		if sum := p.heldEnergy(w, len(rows)); sum > 0 {
-			r.Held = p.heldEnergy(d, len(rows)) / sum
+		if sum := p.heldEnergy(p.W, p.Rows); sum > 0 {
+			held = p.heldEnergy(d, p.Rows) / sum
 		}
 	}
-	return r
+	return calibrated, held
 }
 
-// better returns the result of two with the smaller error, the first of equals.
-func better(a, b *Result, note string) *Result {
-	if b.Error < a.Error {
-		if a.Note != "" {
-			note = a.Note + "; " + note
+// better returns a result, or that of rounding to nearest where its error is smaller, which is tried on the rows that errors
+// are measured on.
+func (p *Problem) better(ctx context.Context, r *Result, rtn *RTN, note string) (*Result, error) {
+	if p.experts() == 1 {
+		few := p.some(sampled(p.Rows))
+		data, err := rtn.encoded(ctx, few)
+		if err != nil {
+			return nil, err
 		}
-		b.Note = note
-		return b
+		if e, _ := few.errors(data); e >= r.Error {
+			return r, nil
+		}
 	}
-	return a
+	plain, err := rtn.Solve(ctx, p)
+	if err != nil || plain.Error >= r.Error {
+		return r, err
+	}
+	if r.Note != "" {
+		note = r.Note + "; " + note
+	}
+	plain.Note = note
+	return plain, nil
 }

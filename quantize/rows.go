@@ -14,7 +14,7 @@ func forRows(rows, cols int, f func(lo, hi int)) {
 }
 
 // measuredRows is on how many rows errors are measured; of longer matrices evenly spread ones stand for all.
-const measuredRows = 1024
+const measuredRows = 512
 
 // sampled returns the rows that errors are measured on.
 func sampled(rows int) []int {
@@ -40,24 +40,22 @@ func (p *Problem) gather(rows []int) []float32 {
 func (p *Problem) energy(v []float32, rows int) float64 {
 	n := p.Cols
 	sums := make([]float64, rows)
+	var t []float32 // v H
+	if p.Inputs != nil && p.Inputs.Hessian != nil {
+		t = make([]float32, rows*n)
+		simd.Gemm(t, n, v, n, false, p.hessian32(), n, false, rows, n, n, false)
+	}
 	forRows(rows, n, func(lo, hi int) {
-		if p.Inputs == nil || p.Inputs.Hessian == nil {
-			for r := lo; r < hi; r++ {
-				for j, x := range v[r*n : (r+1)*n] {
-					weight := 1.0
-					if p.Inputs != nil {
-						weight = p.Inputs.SumSq[j]
-					}
-					sums[r] += weight * float64(x) * float64(x)
-				}
-			}
-			return
-		}
-		t := make([]float32, (hi-lo)*n)
-		simd.Gemm(t, n, v[lo*n:hi*n], n, false, p.hessian32(), n, false, hi-lo, n, n, false)
 		for r := lo; r < hi; r++ {
 			for j, x := range v[r*n : (r+1)*n] {
-				sums[r] += float64(t[(r-lo)*n+j]) * float64(x)
+				switch {
+				case t != nil:
+					sums[r] += float64(t[r*n+j]) * float64(x)
+				case p.Inputs != nil:
+					sums[r] += p.Inputs.SumSq[j] * float64(x) * float64(x)
+				default:
+					sums[r] += float64(x) * float64(x)
+				}
 			}
 		}
 	})

@@ -1,6 +1,8 @@
 package quantize
 
-import "github.com/parelm/pare/internal/simd"
+import (
+	"github.com/parelm/pare/internal/simd"
+)
 
 // Coordinate descent on the codes (Behdin et al. 2023, QuantEase, eq. 8): with all other codes of a row fixed, the best value
 // for column i is
@@ -10,71 +12,114 @@ import "github.com/parelm/pare/internal/simd"
 // which is rounded to the grid. Error feedback leaves a good start and decides columns without knowing what comes later;
 // a few sweeps set that right. The error never rises.
 
-// sweep goes over the codes of rows from lo on, whose cells are given by row and group. Parameters stay.
-func (w *gptqWork) sweep(lo int, cells [][]*cell) {
+// sweepBlock is how many columns are gone over before what their changes mean for all others is worked out.
+const sweepBlock = 128
+
+// sweep goes over the codes of rows whose cells are given by row and group. Parameters stay. errs is w - q, and
+// values q, in the order of columns.
+func (w *gptqWork) sweep(cells [][]*cell, errs, values []float32) {
 	n, rows := w.p.Cols, len(cells)
-	h := w.p.hessian32()
-	e := make([]float32, rows*n) // q - w, in column order
-	for r := range rows {
-		for i, c := range w.order {
-			if !w.dead[i] {
-				e[r*n+c] = w.out.value[(lo+r)*n+i] - w.p.W[(lo+r)*n+c]
-			}
-		}
-	}
-	g := make([]float32, rows*n) // e (H + damping)
-	simd.Gemm(g, n, e, n, false, h, n, false, rows, n, n, false)
-	simd.Axpy(g, e, w.damping)
-	for r := range rows {
-		for range w.sweeps {
-			if !w.sweepRow(lo+r, cells[r], e[r*n:(r+1)*n], g[r*n:(r+1)*n], h) {
-				break
-			}
-		}
-	}
-}
-
-// sweepRow goes over one row and reports whether a code changed.
-func (w *gptqWork) sweepRow(row int, cells []*cell, e, g, h []float32) bool {
-	n, changed := w.p.Cols, false
-	values := w.out.value[row*n : (row+1)*n]
+	s := &sweeper{w: w, cells: cells, h: w.p.hessian32(), place: make([]int, n), q: make([]float32, rows*n), g: make([]float32, rows*n),
+		step: make([]float32, rows*sweepBlock)}
+	e := make([]float32, rows*n) // q - w
 	for i, c := range w.order {
-		d := h[c*n+c] + w.damping
-		if w.dead[i] || d <= 0 {
-			continue
+		s.place[c] = i
+		for r := range rows {
+			e[r*n+c], s.q[r*n+c] = -errs[r*n+i], values[r*n+i]
 		}
-		place := c // in the row of groups
-		if !w.static {
-			place = i
-		}
-		q := cells[place/w.group].round(place%w.group, values[i]-g[c]/d)
-		step := q - values[i]
-		if step == 0 {
-			continue
-		}
-		// Rounding in g may make a step of no gain look good; one that gains is proof against going in circles.
-		if gain := -step * (2*g[c] + step*d); !(gain > 1e-6*d*step*step) {
-			cells[place/w.group].round(place%w.group, values[i])
-			continue
-		}
-		changed = true
-		values[i] = q
-		e[c] += step
-		simd.Axpy(g, h[c*n:(c+1)*n], step)
-		g[c] += w.damping * step
 	}
-	return changed
+	simd.Gemm(s.g, n, e, n, false, s.h, n, false, rows, n, n, false)
+	simd.Axpy(s.g, e, w.damping)
+	active := make([]bool, rows)
+	for r := range active {
+		active[r] = true
+	}
+	for range w.sweeps {
+		changed := make([]bool, rows)
+		any := false
+		for c := 0; c < n; c += sweepBlock {
+			any = s.block(c, min(c+sweepBlock, n), active, changed) || any
+		}
+		if active = changed; !any {
+			return
+		}
+	}
 }
 
-// damping returns what is added to the diagonal of a Hessian: a share of its mean, dead columns counting as one.
-func damping(hessian []float64, n int, frac float64) float64 {
-	var trace float64
-	for i := range n {
-		if d := hessian[i*(n+1)]; d != 0 {
-			trace += d
-		} else {
-			trace++
+// sweeper is a sweep over some rows. Columns are in their own order.
+type sweeper struct {
+	w     *gptqWork
+	cells [][]*cell
+	h     []float32
+	place []int     // of each column
+	q     []float32 // values
+	g     []float32 // (q - w) (H + damping)
+	step  []float32 // what changed in the block at hand
+}
+
+// block goes over columns [c0,c1) of the active rows, notes those in which a code changed, and reports whether any did.
+func (s *sweeper) block(c0, c1 int, active, changed []bool) bool {
+	n, size := s.w.p.Cols, c1-c0
+	steps := s.step[:len(active)*size]
+	clear(steps)
+	count := 0
+	for r, on := range active {
+		if !on {
+			continue
+		}
+		g, step := s.g[r*n+c0:r*n+c1], steps[r*size:(r+1)*size]
+		for c := c0; c < c1; c++ {
+			if d := s.column(r, c); d != 0 {
+				step[c-c0] = d
+				simd.Axpy(g, s.h[c*n+c0:c*n+c1], d)
+				g[c-c0] += s.w.damping * d
+				changed[r] = true
+				count++
+			}
 		}
 	}
-	return frac * trace / float64(n)
+	for _, side := range [][2]int{{0, c0}, {c1, n}} {
+		from, to := side[0], side[1]
+		switch {
+		case count == 0 || from == to:
+		case count > len(steps)/8:
+			simd.Gemm(s.g[from:], n, steps, size, false, s.h[c0*n+from:], n, false, len(active), to-from, size, true)
+		default:
+			for c := c0; c < c1; c++ {
+				for r := range active {
+					if d := steps[r*size+c-c0]; d != 0 {
+						simd.Axpy(s.g[r*n+from:r*n+to], s.h[c*n+from:c*n+to], d)
+					}
+				}
+			}
+		}
+	}
+	return count > 0
+}
+
+// column sets the code of a column to the best one and returns by how much its value changed.
+func (s *sweeper) column(r, c int) float32 {
+	w, n := s.w, s.w.p.Cols
+	place := s.place[c]
+	d := s.h[c*n+c] + w.damping
+	if w.dead[place] || d <= 0 {
+		return 0
+	}
+	at := c // in the row of groups
+	if !w.static {
+		at = place
+	}
+	old, g, cl := &s.q[r*n+c], s.g[r*n+c], s.cells[r][at/w.group]
+	q := cl.round(at%w.group, *old-g/d)
+	step := q - *old
+	if step == 0 {
+		return 0
+	}
+	// Rounding in g may make a step of no gain look good; one that gains is proof against going in circles.
+	if gain := -step * (2*g + step*d); !(gain > 1e-6*d*step*step) {
+		cl.round(at%w.group, *old)
+		return 0
+	}
+	*old = q
+	return step
 }

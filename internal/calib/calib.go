@@ -50,6 +50,8 @@ type Point struct {
 	// does.
 	Hits        []int64
 	ExpertSumSq [][]float64
+	// Kept is what an algorithm worked out from the point, for the next matrix that reads it.
+	Kept any
 }
 
 // Layer is the statistics of one layer by the node that is read.
@@ -129,8 +131,8 @@ func addProduct(sum []float64, x []float32, rows, w int) {
 	}
 }
 
-// mirror copies what is above the diagonal of the Hessian below it.
-func (p *Point) mirror() {
+// Mirror copies what is above the diagonal of the Hessian below it.
+func (p *Point) Mirror() {
 	w := p.Width
 	if p.Hessian == nil {
 		return

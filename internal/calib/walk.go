@@ -184,7 +184,7 @@ func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.
 		if err := p.check(); err != nil {
 			return fmt.Errorf("layer %d, input of %s: %w", i, n.Site, err)
 		}
-		p.mirror()
+		p.Mirror()
 	}
 	return nil
 }

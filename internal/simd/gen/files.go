@@ -3,5 +3,5 @@ package gen
 // files lists what is generated.
 func files() []*file {
 	return []*file{gemmFile(), floatFile(), convertFile(), scalesFile(), quantFile(), matMulFile(), groupFile(), amxFile(), halfFile(), cacheFile(),
-		peakFile(), encodeFile(), rowPackFile()}
+		peakFile(), encodeFile(), rowPackFile(), doubleFile()}
 }
