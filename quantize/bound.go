@@ -16,8 +16,8 @@ var units = []struct {
 	bytes  float64
 }{{"KIB", 1 << 10}, {"MIB", 1 << 20}, {"GIB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
 
-// ParseSize reads 400MB, 1.5GiB or a number of bytes.
-func ParseSize(text string) (int64, error) {
+// ParseSize reads the setting of that key: 400MB, 1.5GiB or a number of bytes.
+func ParseSize(key, text string) (int64, error) {
 	upper := strings.ToUpper(strings.TrimSpace(text))
 	for _, u := range units {
 		number, ok := strings.CutSuffix(upper, u.suffix)
@@ -30,7 +30,7 @@ func ParseSize(text string) (int64, error) {
 		}
 		return int64(v * u.bytes), nil
 	}
-	return 0, fmt.Errorf("target_size is %q, want a size like 400MB, 1.5GiB or 123456789", text)
+	return 0, fmt.Errorf("%s is %q, want a size like 400MB, 1.5GiB or 123456789", key, text)
 }
 
 // checkBudget refuses budgets that say several things.
@@ -47,7 +47,7 @@ func (s *Settings) checkBudget() error {
 	case s.TargetBPW < 0 || s.MaxKLD < 0:
 		return fmt.Errorf("target_bpw %g, max_kld %g: must be positive", s.TargetBPW, s.MaxKLD)
 	case s.TargetSize != "":
-		_, err := ParseSize(s.TargetSize)
+		_, err := ParseSize("target_size", s.TargetSize)
 		return err
 	}
 	return nil
@@ -58,7 +58,7 @@ func (s *Settings) bound(ctx context.Context, m *model.Model, plan []Choice) (in
 	if s.TargetBPW > 0 {
 		return int64(s.TargetBPW * float64(m.Graph.Parameters()) / 8), nil
 	}
-	size, err := ParseSize(s.TargetSize)
+	size, err := ParseSize("target_size", s.TargetSize)
 	if err != nil {
 		return 0, err
 	}

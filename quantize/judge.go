@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/parelm/pare/internal/calib"
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/runtime"
@@ -75,7 +76,7 @@ func (j *judge) divergence(ctx context.Context, m *model.Model) (float64, error)
 	for _, n := range m.Graph.Nodes {
 		for _, w := range n.Weights {
 			if w != nil && m.Tensor(w) != j.m.Tensor(w) {
-				changed[segment(m.Graph, n)] = true
+				changed[calib.Segment(m.Graph, n)] = true
 			}
 		}
 	}
@@ -102,14 +103,6 @@ func (j *judge) divergence(ctx context.Context, m *model.Model) (float64, error)
 		tokens++
 	})
 	return sum / float64(max(tokens, 1)), err
-}
-
-// segment returns the layer that loads a node's weights: -1 before the layers, Layers behind them.
-func segment(g *model.Graph, n *model.Node) int {
-	if n.Layer < 0 && n.ID > g.Entry[g.Layers].ID {
-		return g.Layers
-	}
-	return n.Layer
 }
 
 // klOf returns the divergence of log probabilities q from p, in chunks that are summed in order.

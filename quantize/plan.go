@@ -37,6 +37,8 @@ type Settings struct {
 	// LowRank is the rank of a correction of what rounding lost in each matrix, kept in bfloat16 as a LoRA adapter beside the
 	// model; 0 makes none.
 	LowRank int `yaml:"low_rank" min:"0" max:"1024"`
+	// MaxRAM bounds the memory, like 6GB: work that would take more is refused before it begins. It changes no result.
+	MaxRAM string `yaml:"max_ram" result:"same"`
 	// AllowFallback permits formats with smaller blocks, or f16, where a row is no multiple of the wanted block.
 	AllowFallback bool `yaml:"allow_fallback"`
 }

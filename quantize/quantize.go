@@ -89,6 +89,11 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 	if err != nil {
 		return nil, nil, err
 	}
+	release, err := s.limitMemory(m, choices, a, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
 	var b *Budget
 	if s.Budgeted() {
 		if choices, b, err = searchPlan(ctx, m, s, o); err != nil {

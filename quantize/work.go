@@ -54,7 +54,8 @@ func (w *work) visit(ctx context.Context, l *calib.Layer) (*model.Model, error) 
 			return nil, err
 		}
 	}
-	for _, r := range w.readers(l.Index) {
+	readers := w.readers(l.Index)
+	for i, r := range readers {
 		p := l.Points[r.input]
 		if _, done := w.reports[r.weight]; done || p == nil && l.Index == w.m.Graph.Layers {
 			continue
@@ -64,6 +65,9 @@ func (w *work) visit(ctx context.Context, l *calib.Layer) (*model.Model, error) 
 		}
 		if err := w.solve(ctx, r.weight, p, nil); err != nil {
 			return nil, err
+		}
+		if p != nil && (i+1 == len(readers) || readers[i+1].input != r.input) {
+			p.Release() // its readers are done: others need the memory
 		}
 	}
 	return w.m.With(w.tensors), nil
@@ -81,7 +85,7 @@ func (w *work) readers(index int) []reader {
 	var out []reader
 	for _, g := range w.m.Graph.Groups() {
 		for _, n := range g.Linears {
-			if segment(w.m.Graph, n) != index {
+			if calib.Segment(w.m.Graph, n) != index {
 				continue
 			}
 			for i, wt := range n.Weights {
@@ -125,7 +129,7 @@ func (w *work) of(index int) []*model.Weight {
 	var out []*model.Weight
 	in := map[*model.Weight]bool{}
 	for _, n := range w.m.Graph.Nodes {
-		if segment(w.m.Graph, n) == index {
+		if calib.Segment(w.m.Graph, n) == index {
 			out = append(out, n.Weights...)
 		}
 	}

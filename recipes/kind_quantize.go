@@ -107,21 +107,23 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 	if s.Budgeted() {
 		e.Details = []string{"formats are chosen within " + s.budget() + "; the size is that of " + quantize.DisplayName(s.Format)}
 		if s.TargetSize != "" {
-			if e.OutputBytes, err = quantize.ParseSize(s.TargetSize); err != nil {
+			if e.OutputBytes, err = quantize.ParseSize("target_size", s.TargetSize); err != nil {
 				return e, err
 			}
 		}
 	}
-	layer, outside := largestLayer(m)
-	e.PeakMemory = overhead + quantize.Bytes(m, choices) + max(4*layer, 3*outside)
+	memory := s.PeakMemory(m, choices, s.algorithm, s.tokens(m), int64(s.length(m)), m.Bytes() < journalBytes)
+	if s.MaxRAM != "" {
+		if _, err := s.CheckMemory(memory); err != nil {
+			return e, strict.Bad("max_ram", "%v", err)
+		}
+	}
+	e.PeakMemory = memory.Bytes
 	e.Seconds = seconds(200 * float64(m.Graph.Parameters()))
 	if needs := s.algorithm.Needs(); needs != nil {
-		e.PeakMemory += s.streams(m)
 		e.Seconds += seconds(2 * forward(m) * float64(s.tokens(m)))
 		if needs.Hessian {
-			mem, work := hessians(m)
-			e.PeakMemory += mem
-			e.Seconds += seconds(work * (1 + float64(s.tokens(m))/1000))
+			e.Seconds += seconds(hessians(m, float64(s.tokens(m))))
 		}
 	}
 	return e, nil
@@ -138,20 +140,18 @@ func (s *quantizeStage) budget() string {
 	return fmt.Sprintf("a divergence of %g", s.MaxKLD)
 }
 
-// hessians returns the memory of one layer's second moments and the work of factorising all of them.
-func hessians(m *model.Model) (memory int64, work float64) {
-	perLayer := map[int]int64{}
+// hessians returns the work of all second moments on so many tokens, of factorising them, and of feeding errors back.
+func hessians(m *model.Model, tokens float64) (work float64) {
 	for _, g := range m.Graph.Groups() {
-		n := int64(g.Input.Out.Size())
-		if g.Linears[0].Layer >= 0 {
-			perLayer[g.Linears[0].Layer] += 8 * n * n
-			work += 2 * float64(n) * float64(n) * float64(n)
+		n := float64(g.Input.Out.Size())
+		work += n*n*tokens/2 + n*n*n
+		for _, l := range g.Linears {
+			if w := l.Weight(0); g.Linears[0].Layer >= 0 && w != nil {
+				work += 3 * n * float64(w.Len())
+			}
 		}
 	}
-	for _, n := range perLayer {
-		memory = max(memory, 2*n)
-	}
-	return memory, work
+	return work
 }
 
 func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
@@ -255,7 +255,7 @@ func (s *quantizeStage) card(j *Job, r *quantize.Report) error {
 func settingLines(settings ...any) string {
 	var b strings.Builder
 	for _, f := range strict.Fields(settings...) {
-		if !f.Value.IsZero() {
+		if !f.Value.IsZero() && f.Tag.Get("result") != "same" {
 			fmt.Fprintf(&b, "%s: %v\n", f.Key, strict.Plain(f.Value))
 		}
 	}

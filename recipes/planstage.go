@@ -95,11 +95,14 @@ func key(s *PlanStage, inputs []string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// settingsJSON returns all settings of a stage, as the recipe writes them and with every default, sorted by key.
+// settingsJSON returns all settings of a stage that its result depends on, as the recipe writes them and with every default,
+// sorted by key.
 func settingsJSON(s Stage) (json.RawMessage, error) {
 	all := map[string]any{}
 	for _, f := range strict.Fields(structs(s)...) {
-		all[f.Key] = strict.Plain(f.Value)
+		if f.Tag.Get("result") != "same" {
+			all[f.Key] = strict.Plain(f.Value)
+		}
 	}
 	return json.Marshal(all)
 }

@@ -10,6 +10,7 @@ type batch struct {
 	parts []part
 	bufs  [][]float32
 	seen  map[*model.Node]bool // inputs shown to the tap
+	over  bool                 // the tap wants nothing more
 }
 
 // tap shows the input of linear layers, once a batch, to the engine's tap.
@@ -23,6 +24,10 @@ func (b *batch) tap(n *model.Node, x []float32) {
 	b.seen[n] = true
 	b.e.tap(n, x, b.rows)
 }
+
+// Stop, called by a tap, ends the batch there: what reads the input is not computed, and the results of the call that runs it
+// mean nothing. For those who want the inputs alone.
+func (e *Engine) Stop() { e.work.over, e.tailWork.over = true, true }
 
 // part is the rows of one sequence in a batch.
 type part struct {
@@ -67,7 +72,9 @@ func grow(bufs *[][]float32, widths []int, rows int) [][]float32 {
 func (e *Engine) run(b *batch, lo, hi int) {
 	for s := lo; s <= hi; s++ {
 		for i := range e.plan.segments[s].steps {
-			e.plan.segments[s].steps[i].run(b)
+			if e.plan.segments[s].steps[i].run(b); b.over {
+				return
+			}
 		}
 	}
 }

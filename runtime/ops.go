@@ -77,7 +77,9 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	c.step("linear "+site, func(x *batch) {
 		b = x
 		v := b.f(src, width)
-		b.tap(in, v)
+		if b.tap(in, v); b.over {
+			return
+		}
 		quantize := false
 		for i := range outs {
 			quantize = quantize || b.e.mats[outs[i].w].Quantized()

@@ -44,6 +44,7 @@ type Point struct {
 	Hessian []float64
 	h32     []float32
 	once    sync.Once
+	pending []float32 // rows that are not in the Hessian yet
 	// Held is rows of samples that were held out, [rows, Width].
 	Held []float32
 	// Hits is how many tokens each expert that reads this point got, and ExpertSumSq the squares of those; nil where none
@@ -100,36 +101,53 @@ func (p *Point) add(x []float32, rows int) {
 			}
 		}
 	})
-	if p.Hessian != nil {
-		addProduct(p.Hessian, x, rows, w)
+	if p.Hessian == nil {
+		return
 	}
-}
-
-// strip is how many rows of a second moment are worked at once: they bound the memory for partial sums.
-const strip = 256
-
-// addProduct adds xᵀx of the rows, computed in float32 a few hundred rows at a time and summed in float64. Only what lies
-// on and right of the diagonal's strips is added; mirror fills in the rest.
-func addProduct(sum []float64, x []float32, rows, w int) {
-	const block = 512
-	part := make([]float32, min(strip, w)*w)
-	for lo := 0; lo < rows; lo += block {
-		n := min(block, rows-lo)
-		a := x[lo*w : (lo+n)*w]
-		for top := 0; top < w; top += strip {
-			height, width := min(strip, w-top), w-top
-			simd.Gemm(part, width, a[top:], w, true, a[top:], w, false, height, width, n, false)
-			par.For(height, 16, func(i, j int) {
-				for r := i; r < j; r++ {
-					out := sum[(top+r)*w+top : (top+r+1)*w]
-					for k, v := range part[r*width : (r+1)*width] {
-						out[k] += float64(v)
-					}
-				}
-			})
+	for len(x) > 0 {
+		if p.pending == nil {
+			p.pending = make([]float32, 0, ProductRows*w)
+		}
+		n := min(len(x), ProductRows*w-len(p.pending))
+		p.pending, x = append(p.pending, x[:n]...), x[n:]
+		if len(p.pending) == ProductRows*w {
+			p.flush()
 		}
 	}
 }
+
+// Products of rows are summed in float32 within ProductRows of them, and those sums in float64. strip is how many rows of it are
+// worked at once: they bound the memory for partial sums.
+const (
+	ProductRows = 1024
+	strip       = 256
+)
+
+// flush adds xᵀx of the rows that are pending. Only what lies on and right of the diagonal's strips is added; Mirror fills in
+// the rest.
+func (p *Point) flush() {
+	x, w := p.pending, p.Width
+	p.pending = p.pending[:0]
+	if len(x) == 0 {
+		return
+	}
+	part := make([]float32, min(strip, w)*w)
+	for top := 0; top < w; top += strip {
+		height, width := min(strip, w-top), w-top
+		simd.Gemm(part, width, x[top:], w, true, x[top:], w, false, height, width, len(x)/w, false)
+		par.For(height, 16, func(i, j int) {
+			for r := i; r < j; r++ {
+				out := p.Hessian[(top+r)*w+top : (top+r+1)*w]
+				for k, v := range part[r*width : (r+1)*width] {
+					out[k] += float64(v)
+				}
+			}
+		})
+	}
+}
+
+// Release forgets what takes memory: the Hessian and what was made of it.
+func (p *Point) Release() { p.Hessian, p.h32, p.Kept, p.pending = nil, nil, nil, nil }
 
 // Mirror copies what is above the diagonal of the Hessian below it.
 func (p *Point) Mirror() {
@@ -144,6 +162,14 @@ func (p *Point) Mirror() {
 			}
 		}
 	})
+}
+
+// finish completes the sums.
+func (p *Point) finish() error {
+	p.flush()
+	p.pending = nil
+	p.Mirror()
+	return p.check()
 }
 
 // check returns an error when an activation was not finite.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
+	"github.com/parelm/pare/model/tensor"
 	"github.com/parelm/pare/runtime"
 )
 
@@ -160,14 +162,25 @@ func (w *walk) head(ctx context.Context, layers int) error {
 
 // gather runs a segment over all samples and gathers what its linear layers read. The segment stays loaded.
 func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.Engine, x []float32) error) error {
+	m := w.e.Model
+	floats, err := decoded(m, i)
+	if err != nil {
+		return err
+	}
+	w.e.SetModel(floats)
+	defer w.e.SetModel(m)
 	if err := w.e.LoadLayer(ctx, i); err != nil {
 		return err
 	}
-	pass := &pass{l: l, needs: w.needs, routers: newRouters(w.e.Model.Graph), model: w.e.Model}
+	pass := &pass{l: l, needs: w.needs, routers: newRouters(m.Graph), model: m}
+	if w.needs.Lean {
+		pass.e, pass.inputs = w.e, inputs(m.Graph, i)
+	}
 	w.e.SetTap(pass.tap)
 	defer w.e.SetTap(nil)
 	var x []float32
 	for s := range w.streams {
+		pass.seen = 0
 		pass.held = w.needs.HoldOut > 0 && s%w.needs.HoldOut == w.needs.HoldOut-1
 		x = append(x[:0], w.streams[s]...)
 		if err := run(w.e, x); err != nil {
@@ -181,16 +194,59 @@ func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.
 		}
 	}
 	for n, p := range l.Points {
-		if err := p.check(); err != nil {
+		if err := p.finish(); err != nil {
 			return fmt.Errorf("layer %d, input of %s: %w", i, n.Site, err)
 		}
-		p.Mirror()
 	}
 	return nil
 }
 
+// decoded returns m with the plain matrices of a layer as float32, which multiplies many rows fastest; i is Layers for what
+// follows the layers.
+func decoded(m *model.Model, i int) (*model.Model, error) {
+	f32, err := codec.Lookup("f32")
+	if err != nil {
+		return nil, err
+	}
+	out := map[*model.Weight]*tensor.Tensor{}
+	for _, n := range m.Graph.Nodes {
+		if n.Op != model.OpLinear || Segment(m.Graph, n) != i {
+			continue
+		}
+		t := m.Tensor(n.Weight(0))
+		if size, _ := t.Codec.Block(); size == 1 && n.Weight(0).Role == model.RoleMatrix {
+			if out[n.Weight(0)], err = tensor.Convert(t, f32); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m.With(out), nil
+}
+
+// inputs counts the inputs of linear layers that a layer has.
+func inputs(g *model.Graph, i int) int {
+	seen := map[*model.Node]bool{}
+	for _, n := range g.Nodes {
+		if (n.Op == model.OpLinear || n.Op == model.OpExperts) && Segment(g, n) == i {
+			seen[n.In[0]] = true
+		}
+	}
+	return len(seen)
+}
+
+// Segment returns the Index at which a node is visited: its layer, -1 before the layers, Layers behind them.
+func Segment(g *model.Graph, n *model.Node) int {
+	if n.Layer < 0 && n.ID > g.Entry[g.Layers].ID {
+		return g.Layers
+	}
+	return n.Layer
+}
+
 // pass is what the taps of one segment share.
 type pass struct {
+	e       *runtime.Engine // to be stopped once all inputs were seen; nil where the outputs are wanted too
+	inputs  int
+	seen    int
 	l       *Layer
 	needs   Needs
 	model   *model.Model
@@ -201,6 +257,9 @@ type pass struct {
 
 // tap takes rows of an input into the statistics. A value that several groups of layers read counts once.
 func (t *pass) tap(n *model.Node, x []float32, rows int) {
+	if t.seen++; t.e != nil && t.seen%t.inputs == 0 {
+		t.e.Stop()
+	}
 	p := t.l.Points[n]
 	if p == nil {
 		p = newPoint(n.Out.Size(), t.needs)

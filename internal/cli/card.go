@@ -51,7 +51,7 @@ func newCard(ctx context.Context, c *cli.Context, m *model.Model, t store.Target
 		card.Adapter = filepath.Base(adapterTarget(t).Path)
 	}
 	for _, f := range strict.Fields(s, a) {
-		if !f.Value.IsZero() {
+		if !f.Value.IsZero() && f.Tag.Get("result") != "same" {
 			card.Settings += fmt.Sprintf("%s: %v\n", f.Key, strict.Plain(f.Value))
 		}
 	}

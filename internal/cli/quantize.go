@@ -47,6 +47,7 @@ examples
 			&cli.Float64Flag{Name: "target-bpw", Usage: "choose the format of each matrix within `X` bits per weight"},
 			&cli.StringFlag{Name: "target-size", Usage: "choose the format of each matrix within a file of `SIZE`, like 400MB"},
 			&cli.Float64Flag{Name: "max-kld", Usage: "choose the smallest formats within a mean divergence of `X` from the original"},
+			&cli.StringFlag{Name: "max-ram", Usage: "take no more memory than `SIZE`, like 6GB, or say what it would take"},
 			&cli.IntFlag{Name: "low-rank", Usage: "keep a correction of rank `R` of what rounding lost in each matrix, as a LoRA adapter beside the model"},
 			&cli.StringFlag{Name: "rotate", Usage: "see the model in another basis first, which spreads outliers: `R` is none or hadamard", DefaultText: "none"},
 			&cli.StringSliceFlag{Name: "target", Usage: "quantize only the matrix `NAME`, or re:REGEXP"},
@@ -73,7 +74,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	s := quantize.Settings{Format: c.String("format"), Algorithm: c.String("algorithm"), GroupSize: c.Int("group-size"),
 		Targets: c.StringSlice("target"), Ignore: c.StringSlice("ignore"), AllowFallback: c.Bool("allow-fallback"),
-		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld"), Rotate: c.String("rotate"), Layout: c.String("layout"), LowRank: c.Int("low-rank")}
+		TargetBPW: c.Float64("target-bpw"), TargetSize: c.String("target-size"), MaxKLD: c.Float64("max-kld"), Rotate: c.String("rotate"), Layout: c.String("layout"), LowRank: c.Int("low-rank"), MaxRAM: c.String("max-ram")}
 	if s.Format == "" && s.Budgeted() {
 		s.Format = "q4_k_m"
 		if !isGGUF(c.String("out")) {
@@ -212,7 +213,13 @@ func quantizeOptions(ctx context.Context, c *cli.Context, m *model.Model, t stor
 	// A journal of other work must not be found: its key is all that the result depends on.
 	h := sha256.New()
 	enc := json.NewEncoder(h)
-	for _, v := range []any{version.String(), strict.Fields(s, a), o.Samples, c.String("imatrix"), m.Path} {
+	settings := map[string]any{}
+	for _, f := range strict.Fields(s, a) {
+		if f.Tag.Get("result") != "same" {
+			settings[f.Key] = strict.Plain(f.Value)
+		}
+	}
+	for _, v := range []any{version.String(), settings, o.Samples, c.String("imatrix"), m.Path} {
 		if err := enc.Encode(v); err != nil {
 			return o, err
 		}
