@@ -205,23 +205,16 @@ func (x *search) rtn() *RTN { return &RTN{Importance: true, Clip: Packed(x.s.For
 const probeRows = 64
 
 // problem returns a weight as a problem: some of its rows, or all.
-func (x *search) problem(w *model.Weight, c codec.Codec, some bool) (*Problem, error) {
-	t := x.m.Tensor(w)
-	p := &Problem{Name: w.Name, Rows: t.Rows(), Cols: t.Cols(), Codec: c, Inputs: x.points[w], Stacked: len(w.Dims) == 3 && !some}
-	if !some {
-		var err error
-		p.W, err = t.Float32()
-		return p, err
+func (x *search) problem(w *model.Weight, c codec.Codec, few bool) (*Problem, error) {
+	rows := x.m.Tensor(w).Rows()
+	if few {
+		rows = probeRows
 	}
-	step := (p.Rows + probeRows - 1) / probeRows
-	p.Rows = (p.Rows + step - 1) / step
-	p.W = make([]float32, p.Rows*p.Cols)
-	for i := range p.Rows {
-		if err := t.ReadFloat32(p.W[i*p.Cols:(i+1)*p.Cols], i*step, i*step+1); err != nil {
-			return nil, err
-		}
+	p, err := some(x.m, Choice{Weight: w, Codec: c}, rows)
+	if err == nil {
+		p.Inputs = x.points[w]
 	}
-	return p, nil
+	return p, err
 }
 
 // rounded returns a weight in a format, rounded to nearest.

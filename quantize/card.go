@@ -53,6 +53,9 @@ func (c *Card) Markdown() []byte {
 	for _, in := range c.Inputs {
 		w("- %s", in)
 	}
+	for _, note := range c.Report.Notes {
+		w("- %s", note)
+	}
 	if r := c.Report.Budget; r != nil {
 		w("\n## Why each matrix has its format\n")
 		w("Chosen by %s; mean divergence of the plan, rounded to nearest: %.5f.\n", r.Plan, r.Divergence)

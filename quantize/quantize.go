@@ -35,6 +35,9 @@ type Report struct {
 	Tensors       []TensorReport `json:"tensors"`
 	Resumed       int            `json:"resumed,omitempty"` // matrices taken over from a run that was cut short
 
+	// Notes say what was done otherwise than asked for the model as a whole.
+	Notes []string `json:"notes,omitempty"`
+
 	// Budget says how formats were chosen; nil where they were not.
 	Budget *Budget `json:"budget,omitempty"`
 
@@ -77,7 +80,7 @@ const holdOut = 16
 // Run quantizes m. The returned model holds the quantized matrices in memory or in the journal, and reads the rest from
 // m, which must stay open.
 func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options) (*model.Model, *Report, error) {
-	m, err := s.Prepare(m)
+	m, note, err := s.turned(ctx, m, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,7 +107,9 @@ func Run(ctx context.Context, m *model.Model, s Settings, a Algorithm, o Options
 	if err != nil {
 		return nil, nil, err
 	}
-	r.Budget = b
+	if r.Budget = b; note != "" {
+		r.Notes = append(r.Notes, note)
+	}
 	return s.Pack(out), r, nil
 }
 

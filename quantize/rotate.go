@@ -26,7 +26,8 @@ import (
 const rotationSeed = 1
 
 // Prepare returns the model that is quantized: m itself, or m in another basis where Rotate says so. Weights are turned when
-// they are read; m must stay open. Plan and Apply want the prepared model, Run prepares by itself.
+// they are read; m must stay open. Plan and Apply want the prepared model; Run prepares by itself, and leaves m as it is where the
+// rotation does not help.
 func (s *Settings) Prepare(m *model.Model) (*model.Model, error) {
 	switch s.Rotate {
 	case "", "none":

@@ -183,6 +183,9 @@ func (s *quantizeStage) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	defer r.Close()
+	for _, note := range r.Notes {
+		j.Note(note)
+	}
 	if err := j.save(ctx, small, !quantize.Packed(s.Format), s.Format); err != nil {
 		return err
 	}

@@ -149,13 +149,17 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	v := struct {
 		written
 		Adapter string                  `json:"adapter,omitempty"`
+		Notes   []string                `json:"notes,omitempty"`
 		Tensors []quantize.TensorReport `json:"tensors"`
 		Budget  *quantize.Budget        `json:"budget,omitempty"`
-	}{Adapter: adapter, Tensors: r.Tensors, Budget: r.Budget}
+	}{Adapter: adapter, Notes: r.Notes, Tensors: r.Tensors, Budget: r.Budget}
 	about := measure.Describe("", small)
 	v.written = written{t.Path, n, quantize.DisplayName(s.Format), about.Parameters, about.BitsPerWeight}
 	return e.print(&v, func(w io.Writer) {
 		v.print(w)
+		for _, note := range r.Notes {
+			fmt.Fprintln(w, note)
+		}
 		printAdapter(w, adapter)
 		if r.Budget != nil {
 			printBudget(w, r.Budget)

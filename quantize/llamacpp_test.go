@@ -1,0 +1,162 @@
+package quantize
+
+import (
+	"context"
+	"flag"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
+	"github.com/parelm/pare/model/tensor"
+	"github.com/parelm/pare/runtime"
+)
+
+var (
+	llamaPerplexity = flag.String("llama-perplexity", "", "compare every GGUF format with this program of llama.cpp")
+	llamaText       = flag.Int("llama-text", 40000, "on so many bytes of the held-out text")
+)
+
+// TestLlamaCpp writes the quickstart's teacher in every GGUF format and mix, has llama.cpp measure its perplexity on the same
+// windows, and expects what pare measures within 0.1 %. Both programs round activations in their own ways, to blocks of 32 or
+// 256 values: the perplexity of the file's weights alone, without any of that, is told beside.
+func TestLlamaCpp(t *testing.T) {
+	if *llamaPerplexity == "" {
+		t.Skip("a campaign of minutes against another program; run it with -llama-perplexity PROGRAM")
+	}
+	m := quickstart(t)
+	data, err := os.ReadFile("../recipes/builtin/quickstart/text/heldout.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.txt")
+	if err := os.WriteFile(text, data[:min(len(data), *llamaText)], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tok, err := m.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := tok.Encode(string(data[:min(len(data), *llamaText)]), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%-8s %10s %10s %10s %9s %9s", "format", "pare", "llama.cpp", "exact", "apart", "of exact")
+	for _, format := range Formats() {
+		if Packed(format) {
+			continue
+		}
+		s := Settings{Format: format}
+		small, _, err := Run(context.Background(), m, s, &RTN{}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "m.gguf")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := small.SaveGGUF(context.Background(), f, model.GGUFOptions{Name: "m", Mix: format}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		other := llamaCpp(t, path, text)
+		q, err := model.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, exact := secondHalves(t, q, ids), secondHalves(t, float(t, q), ids)
+		q.Close()
+		apart := own/other - 1
+		t.Logf("%-8s %10.4f %10.4f %10.4f %8.3f%% %8.3f%%", DisplayName(format), own, other, exact, 100*apart, 100*(exact/other-1))
+		if math.Abs(apart) > 1e-3 {
+			t.Errorf("%s: perplexity %.4f, llama.cpp %.4f", DisplayName(format), own, other)
+		}
+	}
+}
+
+const llamaWindow = 256
+
+// llamaCpp runs the other program.
+func llamaCpp(t *testing.T, path, text string) float64 {
+	t.Helper()
+	out, err := exec.Command(*llamaPerplexity, "-m", path, "-f", text, "-c", strconv.Itoa(llamaWindow), "-b", strconv.Itoa(llamaWindow), "-t", "1",
+		"-ctk", "f32", "-ctv", "f32", "-fa", "off").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	found := regexp.MustCompile(`Final estimate: PPL = ([0-9.]+)`).FindSubmatch(out)
+	if found == nil {
+		t.Fatalf("no estimate in %s", out)
+	}
+	v, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// secondHalves returns the perplexity by that program's protocol: windows one behind the other, the second half of each scored.
+func secondHalves(t *testing.T, m *model.Model, ids []int32) float64 {
+	t.Helper()
+	e, err := runtime.Load(context.Background(), m, runtime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := e.NewSession()
+	var nll float64
+	n := 0
+	for ; len(ids) >= llamaWindow; ids = ids[llamaWindow:] {
+		s.Reset()
+		err := s.Each(context.Background(), ids[:llamaWindow], func(i int, l []float32) error {
+			if i >= llamaWindow/2 && i+1 < llamaWindow {
+				_, log := softmax(l)
+				nll -= log[ids[i+1]]
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return math.Exp(nll / float64(n))
+}
+
+// float returns a model with all weights decoded, so that nothing rounds activations.
+func float(t *testing.T, m *model.Model) *model.Model {
+	t.Helper()
+	f32, err := codec.Lookup("f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[*model.Weight]*tensor.Tensor{}
+	for _, w := range m.Graph.Weights {
+		if out[w], err = tensor.Convert(m.Tensor(w), f32); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m.With(out)
+}
+
+// TestSecondHalves keeps the campaign's protocol from scoring nothing.
+func TestSecondHalves(t *testing.T) {
+	m := quickstart(t)
+	ids := make([]int32, 2*llamaWindow+5)
+	for i := range ids {
+		ids[i] = int32(i*7+i/5) % int32(m.Config.Vocab)
+	}
+	a, b := secondHalves(t, m, ids), secondHalves(t, float(t, m), ids)
+	if !(a > 1) || math.Abs(a/b-1) > 1e-4 || strings.Contains(strconv.FormatFloat(a, 'g', -1, 64), "Inf") {
+		t.Errorf("perplexity %v, with decoded weights %v", a, b)
+	}
+}
