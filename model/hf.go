@@ -138,8 +138,8 @@ func (m *Model) bindHF(files tensorFiles) error {
 	if c, ok := u.(*compressed); ok {
 		m.activations = c.rounds
 	}
-	if m.Config.hf.roundsActivations() {
-		m.Warnings = append(m.Warnings, "the checkpoint asks for activations rounded to eight bits with one scale a token; here they are rounded more finely, in blocks of 32 or not at all: other programs' results lie a little further from the original")
+	if m.tokenScales = m.Config.hf.roundsActivations(); m.tokenScales {
+		m.Warnings = append(m.Warnings, "the checkpoint asks for activations rounded to eight bits with one scale a token: they are so where a model is evaluated; where it writes text they are rounded more finely, in blocks of 32 or not at all")
 	}
 	var failed error
 	err = m.assemble(eachSlot(m.Graph, f.hf), func(name string) (*tensor.Tensor, bool) {

@@ -25,6 +25,7 @@ type Model struct {
 	files   []string // that hold the tensors
 
 	activations bool // see RoundActivations
+	tokenScales bool // see RoundsActivations
 	gptq        bool // see PackGPTQ
 	adapted     bool // see Adapted
 }

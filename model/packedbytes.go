@@ -23,9 +23,13 @@ var byteLayouts = map[string]struct{ format, kind, element string }{
 func (m *Model) RoundActivations() *Model {
 	n := *m
 	n.close = nil
-	n.activations = true
+	n.activations, n.tokenScales = true, true
 	return &n
 }
+
+// RoundsActivations reports whether programs that load the checkpoint round the inputs of its eight-bit matrices as well, with a
+// scale for each token.
+func (m *Model) RoundsActivations() bool { return m.tokenScales }
 
 // bytesTensor returns the two tensors of a matrix, as views; nil where its codec has no such layout.
 func bytesTensor(t *tensor.Tensor, base string) ([]*tensor.Tensor, error) {

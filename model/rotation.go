@@ -185,6 +185,6 @@ func (m *Model) Untied() (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.Path, n.activations = m.Path, m.activations
+	n.Path, n.activations, n.tokenScales = m.Path, m.activations, m.tokenScales
 	return n, nil
 }

@@ -54,6 +54,10 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 			done(t.Bytes())
 			continue
 		}
+		t, err := e.tokens.matrix(w, t)
+		if err != nil {
+			return err
+		}
 		m, pack, err := newMatrix(t)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
@@ -68,7 +72,7 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 	par.For(len(todo), 1, func(i, _ int) {
 		if errs[i] = ctx.Err(); errs[i] == nil {
 			errs[i] = todo[i].read()
-			done(int64((todo[i].hi - todo[i].lo) * todo[i].t.RowBytes()))
+			done(int64((todo[i].hi - todo[i].lo) * e.Model.Tensor(todo[i].w).RowBytes()))
 		}
 	})
 	for _, err := range errs {

@@ -80,6 +80,9 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 		if b.tap(in, v); b.over {
 			return
 		}
+		if c := b.e.tokens.codec(outs); c != nil {
+			v = b.e.tokens.round(c, v, b.rows, width)
+		}
 		quantize := false
 		for i := range outs {
 			quantize = quantize || b.e.mats[outs[i].w].Quantized()

@@ -52,9 +52,10 @@ func Open(ctx context.Context, path string) (*Subject, error) {
 	return Load(ctx, m)
 }
 
-// Load loads a model; it is closed with the subject, or at once where there is an error.
+// Load loads a model, to be computed with activations rounded as its checkpoint asks for; it is closed with the subject, or at
+// once where there is an error.
 func Load(ctx context.Context, m *model.Model) (*Subject, error) {
-	e, err := runtime.Load(ctx, m, runtime.Options{})
+	e, err := runtime.Load(ctx, m, runtime.Options{TokenScales: true})
 	if err != nil {
 		m.Close()
 		return nil, err
