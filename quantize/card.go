@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,15 @@ type Card struct {
 	File      string   // the GGUF file; empty for a safetensors directory
 	Adapter   string   // the adapter that corrects it, as seen from the card; empty for none
 	Report    *Report
+	// Evaluation is a section in Markdown on how good the model is; empty for none.
+	Evaluation string
 }
+
+// errorsTitle heads the table that every card has.
+const errorsTitle = "\n## What each matrix lost\n"
+
+// IsCard reports whether a text is a card.
+func IsCard(text []byte) bool { return bytes.Contains(text, []byte(errorsTitle)) }
 
 // Markdown returns the card.
 func (c *Card) Markdown() []byte {
@@ -65,12 +74,13 @@ func (c *Card) Markdown() []byte {
 		}
 	}
 	c.errors(w)
+	b.WriteString(c.Evaluation)
 	return []byte(b.String())
 }
 
 // errors is the table of what each matrix lost.
 func (c *Card) errors(w func(format string, args ...any)) {
-	w("\n## What each matrix lost\n")
+	w(errorsTitle)
 	w("Relative squared error of the output on the calibration text, and on text held out of it; of the weights where there is no text.\n")
 	if c.Adapter != "" {
 		w("| matrix | format | error | held out | with the adapter | note |\n|---|---|--:|--:|--:|---|")

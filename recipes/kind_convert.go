@@ -35,7 +35,7 @@ func (s *convertStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 		}
 	}
 	n, err := size(ctx, out, p.Name, s.Container == "gguf", "")
-	return Estimate{OutputBytes: n, PeakMemory: overhead + 64<<20, Seconds: float64(n) / 500e6, Model: out.Outline(m.Config),
+	return Estimate{OutputBytes: n, Warnings: llamaNotes(out, s.Container == "gguf"), PeakMemory: overhead + 64<<20, Seconds: float64(n) / 500e6, Model: out.Outline(m.Config),
 		Details: []string{fmt.Sprintf("%s, %s", s.Container, formatOf(out))}}, err
 }
 

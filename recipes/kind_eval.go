@@ -2,8 +2,11 @@ package recipes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -13,6 +16,7 @@ import (
 	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/strict"
+	"github.com/parelm/pare/quantize"
 )
 
 func init() {
@@ -172,10 +176,42 @@ func (s *evalStage) Run(ctx context.Context, j *Job) error {
 		timings.Models = append(timings.Models, report.Model{Name: ref.Name, LoadSeconds: b.LoadSeconds, PeakMemory: b.PeakMemory,
 			Prefill: speed(b.Prefill), Decode: speed(b.Decode)})
 	}
+	if err := s.cards(j, facts); err != nil {
+		return err
+	}
 	if err := j.WriteJSON(report.FactsFile, facts, false); err != nil {
 		return err
 	}
 	return j.WriteJSON(report.TimingsFile, timings, true)
+}
+
+// cards writes the cards of the models that have one once more, with what was measured: NAME-card.md. Those beside the models
+// were written before, and artifacts do not change.
+func (s *evalStage) cards(j *Job, facts report.Facts) error {
+	if len(facts.Models) == 0 {
+		return nil
+	}
+	table := measure.Markdown(facts.Models, facts.Protocol)
+	for _, name := range s.Models {
+		ref := j.Refs[name]
+		dir := ref.Path
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			dir = filepath.Dir(dir)
+		}
+		card, err := os.ReadFile(filepath.Join(dir, "README.md"))
+		if err != nil || !quantize.IsCard(card) {
+			continue // of another program, or none
+		}
+		f, err := j.CreateVolatile(ref.Name + "-card.md")
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(append(card, table...), 0)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quality measures what is the same in every run.

@@ -104,12 +104,10 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 		e.Details = append(e.Details, fmt.Sprintf("%d matrices %s", byFormat[name], quantize.DisplayName(name)))
 	}
 	e.Model = out
+	e.Warnings = append(e.Warnings, llamaNotes(out, !quantize.Packed(s.Format))...)
 	if s.Budgeted() {
-		e.Details = []string{"formats are chosen within " + s.budget() + "; the size is that of " + quantize.DisplayName(s.Format)}
-		if s.TargetSize != "" {
-			if e.OutputBytes, err = quantize.ParseSize("target_size", s.TargetSize); err != nil {
-				return e, err
-			}
+		if err := s.budgeted(&e, m.Graph.Parameters(), out.Bytes()); err != nil {
+			return e, err
 		}
 	}
 	memory := s.PeakMemory(m, choices, s.algorithm, s.tokens(m), int64(s.length(m)), m.Bytes() < journalBytes)
@@ -129,15 +127,27 @@ func (s *quantizeStage) Plan(ctx context.Context, p *Planning) (Estimate, error)
 	return e, nil
 }
 
-// budget says what bounds the size.
-func (s *quantizeStage) budget() string {
+// budgeted says what bounds the size, and what the usual mix, whose weights take so many bytes, would take.
+func (s *quantizeStage) budgeted(e *Estimate, parameters, weights int64) error {
+	usual, rest := e.OutputBytes, e.OutputBytes-weights
+	within := fmt.Sprintf("a divergence of %g", s.MaxKLD)
 	switch {
 	case s.TargetSize != "":
-		return s.TargetSize
+		n, err := quantize.ParseSize("target_size", s.TargetSize)
+		if err != nil {
+			return err
+		}
+		e.OutputBytes, within = n, fmt.Sprintf("%s (%.2f bits per weight)", s.TargetSize, 8*float64(n-rest)/float64(parameters))
 	case s.TargetBPW > 0:
-		return fmt.Sprintf("%g bits per weight", s.TargetBPW)
+		e.OutputBytes = int64(s.TargetBPW*float64(parameters)/8) + rest
+		within = fmt.Sprintf("%g bits per weight (%.1f MB)", s.TargetBPW, float64(e.OutputBytes)/1e6)
 	}
-	return fmt.Sprintf("a divergence of %g", s.MaxKLD)
+	e.Details = []string{fmt.Sprintf("the format of each matrix is chosen within %s; %s would take %.1f MB, %.2f bits per weight",
+		within, quantize.DisplayName(s.Format), float64(usual)/1e6, 8*float64(weights)/float64(parameters))}
+	if s.MaxKLD > 0 {
+		e.Details = append(e.Details, "the smallest size that stays within it is not known before it is measured: that of "+quantize.DisplayName(s.Format)+" is shown")
+	}
+	return nil
 }
 
 // hessians returns the work of all second moments on so many tokens, of factorising them, and of feeding errors back.

@@ -36,6 +36,9 @@ func (j *Job) save(ctx context.Context, m *model.Model, gguf bool, mix string) e
 	if !gguf {
 		return m.SaveHF(ctx, j)
 	}
+	for _, note := range llamaNotes(m, gguf) {
+		j.Note(note)
+	}
 	f, err := j.Create(ggufFile)
 	if err != nil {
 		return err
@@ -45,6 +48,14 @@ func (j *Job) save(ctx context.Context, m *model.Model, gguf bool, mix string) e
 		return err
 	}
 	return f.Close()
+}
+
+// llamaNotes says what llama.cpp computes otherwise from the file that save writes.
+func llamaNotes(m *model.Model, gguf bool) []string {
+	if !gguf {
+		return nil
+	}
+	return m.LlamaCPP()
 }
 
 // size returns the bytes that save will write.

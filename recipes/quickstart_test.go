@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/parelm/pare/internal/par"
@@ -58,6 +59,10 @@ func TestQuickstart(t *testing.T) {
 			if st, err := os.Stat(f); err != nil || st.Size() == 0 {
 				t.Errorf("report %s: %v", f, err)
 			}
+		}
+		card, err := os.ReadFile(findOne(t, out, "*/student-q4-card.md"))
+		if err != nil || !strings.Contains(string(card), "## Evaluation") || !strings.Contains(string(card), "## What each matrix lost") {
+			t.Errorf("the card with what was measured: %v\n%s", err, card)
 		}
 		teacher := modelBytes(t, filepath.Join(findOne(t, out, "assets-*"), "quickstart", "teacher"))
 		for _, a := range o.Artifacts {

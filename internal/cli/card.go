@@ -9,30 +9,61 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/fsx"
+	"github.com/parelm/pare/internal/measure"
+	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/strict"
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/quantize"
 )
 
-// The model card of a quantized model: README.md in a directory, NAME-card.md beside a GGUF file.
+// The model card of a quantized model: README.md in a directory, NAME-card.md beside a GGUF file. With an evaluation, which is
+// made of the written files, it lies beside a directory too.
 
-// cardTarget returns where the card of a GGUF file goes.
+// cardTarget returns where the card beside a model goes.
 func cardTarget(t store.Target) store.Target {
-	end := filepath.Ext(t.Path)
-	t.Path = strings.TrimSuffix(t.Path, end) + "-card.md"
+	t.Path = filepath.Clean(t.Path)
+	if isGGUF(t.Path) {
+		t.Path = strings.TrimSuffix(t.Path, filepath.Ext(t.Path))
+	}
+	t.Path += "-card.md"
 	return t
 }
 
+// evaluation measures what was written against what it was made of, on texts, as a section of the card.
+func evaluation(ctx context.Context, base, path string, texts []string) (string, error) {
+	s := &measure.Suite{Source: eval.Source{Text: texts}, Perplexity: true, KLD: true}
+	var rows []report.Model
+	var protocol []string
+	var first *measure.Subject
+	for _, ref := range []string{base, path} {
+		m, err := measure.Open(ctx, ref)
+		if err != nil {
+			return "", err
+		}
+		defer m.Close()
+		r, err := s.Run(ctx, filepath.Base(filepath.Clean(ref)), first, m)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", ref, err)
+		}
+		if first == nil {
+			first = m
+		}
+		rows, protocol = append(rows, r.Model), append(protocol, r.Protocol...)
+	}
+	return measure.Markdown(rows, protocol), nil
+}
+
 // besides returns what else is written beside the model.
-func besides(t store.Target, s *quantize.Settings) []store.Target {
+func besides(t store.Target, s *quantize.Settings, evaluated bool) []store.Target {
 	var out []store.Target
 	if s.LowRank > 0 {
 		out = append(out, adapterTarget(t))
 	}
-	if isGGUF(t.Path) {
+	if isGGUF(t.Path) || evaluated {
 		out = append(out, cardTarget(t))
 	}
 	return out

@@ -40,6 +40,7 @@ examples
   pare quantize ./model --format W4A16 --algorithm gptq --calib text.txt --set actorder=group -o ./model-w4a16`,
 		Flags: append(append(outFlags("the quantized model"), calibFlags()...),
 			&cli.StringFlag{Name: "format", Usage: "the format `F` of the weights"},
+			&cli.StringSliceFlag{Name: "text", Usage: "measure perplexity and divergence from MODEL of what was written, on the text `FILE`, for its card"},
 			&cli.StringFlag{Name: "imatrix", Usage: "importances `FILE` of llama-imatrix or pare imatrix, in place of calibration text for rtn"},
 			&cli.StringFlag{Name: "algorithm", Value: "rtn", Usage: "how codes are chosen: `A` is one of " + strings.Join(quantize.Algorithms(), ", ")},
 			&cli.IntFlag{Name: "group-size", Usage: "`N` weights share a scale in safetensors schemes; -1 a whole row", DefaultText: "the scheme's own"},
@@ -110,7 +111,7 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, beside := range besides(t, &s) {
+	for _, beside := range besides(t, &s, len(c.StringSlice("text")) > 0) {
 		if err := beside.Check(); err != nil {
 			return err
 		}
@@ -130,7 +131,12 @@ func quantizeModel(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	r.Complete()
-	if card.File != "" {
+	if texts := c.StringSlice("text"); len(texts) > 0 {
+		if card.Evaluation, err = evaluation(ctx, m.Path, t.Path, texts); err != nil {
+			return err
+		}
+	}
+	if card.File != "" || card.Evaluation != "" {
 		if err := writeCard(t, card); err != nil {
 			return err
 		}
