@@ -95,6 +95,20 @@ func (c *cell) table() {
 	}
 }
 
+// toEven, added and subtracted again, rounds a float32 below 2^22 to the next integer, ties to even: its last place is 1.
+const toEven = 1 << 23
+
+// reach returns how far a value may move from that of its code and still have it; 0 where that is not known.
+func (c *cell) reach(i int) float32 {
+	switch {
+	case c.g.own:
+		return 0.49 * c.scale
+	case c.g.affine:
+		return 0.49 * max(c.step[i], -c.step[i])
+	}
+	return 0
+}
+
 // round gives value i the code that is nearest to v and returns what it decodes to.
 func (c *cell) round(i int, v float32) float32 {
 	g := c.g
@@ -103,12 +117,17 @@ func (c *cell) round(i int, v float32) float32 {
 		c.codes[i] = g.codes.Round(v, c.scale, c.zero)
 		return c.scale * (float32(c.codes[i]) - c.zero)
 	case g.affine:
-		k, last := 0, len(g.order)-1
-		if c.step[i] != 0 {
-			k = int(min(max(math.RoundToEven(float64((v-c.offset[i])/c.step[i])), 0), float64(last)))
+		offset, step, k := c.offset[i], c.step[i], float32(0)
+		if step != 0 {
+			if k = (v - offset) / step; k > g.last {
+				k = g.last
+			} else if !(k > 0) {
+				k = 0
+			}
+			k = (k + toEven) - toEven
 		}
 		c.place[i] = uint8(k)
-		return c.offset[i] + float32(k)*c.step[i]
+		return offset + k*step
 	}
 	n := 1 << g.bits
 	rank, level := c.rank[i*n:(i+1)*n], c.level[i*n:(i+1)*n]

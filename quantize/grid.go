@@ -30,6 +30,7 @@ type grid struct {
 	weight []int   // of each code bit, in steps
 	order  []int   // codes of affine formats by rising step count
 	steps  []int   // that count, rising
+	last   float32 // the largest of them
 	zeros  []byte  // a block mask that clears all code bits
 }
 
@@ -160,6 +161,7 @@ func (g *grid) learn(block []byte) error {
 			g.affine = false
 		}
 	}
+	g.last = float32(len(g.order) - 1)
 	return nil
 }
 

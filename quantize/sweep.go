@@ -19,11 +19,18 @@ const sweepBlock = 128
 // values q, in the order of columns.
 func (w *gptqWork) sweep(cells [][]*cell, errs, values []float32) {
 	n, rows := w.p.Cols, len(cells)
-	s := &sweeper{w: w, cells: cells, h: w.p.hessian32(), place: make([]int, n), q: make([]float32, rows*n), g: make([]float32, rows*n),
+	s := &sweeper{w: w, cells: cells, h: w.p.hessian32(), diagonal: make([]float32, n), group: make([]groupPlace, n), q: make([]float32, rows*n), g: make([]float32, rows*n),
 		step: make([]float32, rows*sweepBlock)}
 	e := make([]float32, rows*n) // q - w
 	for i, c := range w.order {
-		s.place[c] = i
+		at := c // in the row of groups
+		if !w.static {
+			at = i
+		}
+		s.group[c] = groupPlace{at / w.group, at % w.group}
+		if !w.dead[i] {
+			s.diagonal[c] = s.h[c*n+c] + w.damping
+		}
 		for r := range rows {
 			e[r*n+c], s.q[r*n+c] = -errs[r*n+i], values[r*n+i]
 		}
@@ -46,15 +53,27 @@ func (w *gptqWork) sweep(cells [][]*cell, errs, values []float32) {
 	}
 }
 
+// groupPlace is a value of a group of a row.
+type groupPlace struct{ cell, value int }
+
+func abs(v float32) float32 {
+	if v < 0 {
+		return -v
+	}
+	return v
+}
+
 // sweeper is a sweep over some rows. Columns are in their own order.
 type sweeper struct {
 	w     *gptqWork
 	cells [][]*cell
 	h     []float32
-	place []int     // of each column
-	q     []float32 // values
-	g     []float32 // (q - w) (H + damping)
-	step  []float32 // what changed in the block at hand
+	// Of each column: its second moment with damping, 0 where it is dead, and where its code is.
+	diagonal []float32
+	group    []groupPlace
+	q        []float32 // values
+	g        []float32 // (q - w) (H + damping)
+	step     []float32 // what changed in the block at hand
 }
 
 // block goes over columns [c0,c1) of the active rows, notes those in which a code changed, and reports whether any did.
@@ -69,7 +88,11 @@ func (s *sweeper) block(c0, c1 int, active, changed []bool) bool {
 		}
 		g, step := s.g[r*n+c0:r*n+c1], steps[r*size:(r+1)*size]
 		for c := c0; c < c1; c++ {
-			if d := s.column(r, c); d != 0 {
+			d := s.diagonal[c]
+			if at := s.group[c]; abs(g[c-c0]) < d*s.cells[r][at.cell].reach(at.value) {
+				continue // the best value is nearer than any other code's
+			}
+			if d = s.column(r, c); d != 0 {
 				step[c-c0] = d
 				simd.Axpy(g, s.h[c*n+c0:c*n+c1], d)
 				g[c-c0] += s.w.damping * d
@@ -99,25 +122,20 @@ func (s *sweeper) block(c0, c1 int, active, changed []bool) bool {
 
 // column sets the code of a column to the best one and returns by how much its value changed.
 func (s *sweeper) column(r, c int) float32 {
-	w, n := s.w, s.w.p.Cols
-	place := s.place[c]
-	d := s.h[c*n+c] + w.damping
-	if w.dead[place] || d <= 0 {
+	n := s.w.p.Cols
+	d, at := s.diagonal[c], s.group[c]
+	if d <= 0 {
 		return 0
 	}
-	at := c // in the row of groups
-	if !w.static {
-		at = place
-	}
-	old, g, cl := &s.q[r*n+c], s.g[r*n+c], s.cells[r][at/w.group]
-	q := cl.round(at%w.group, *old-g/d)
+	old, g, cl := &s.q[r*n+c], s.g[r*n+c], s.cells[r][at.cell]
+	q := cl.round(at.value, *old-g/d)
 	step := q - *old
 	if step == 0 {
 		return 0
 	}
 	// Rounding in g may make a step of no gain look good; one that gains is proof against going in circles.
 	if gain := -step * (2*g + step*d); !(gain > 1e-6*d*step*step) {
-		cl.round(at%w.group, *old)
+		cl.round(at.value, *old)
 		return 0
 	}
 	*old = q
