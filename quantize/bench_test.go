@@ -42,22 +42,27 @@ func randomProblem(tb testing.TB, rows, cols int, format string) *Problem {
 	return p
 }
 
-// BenchmarkGPTQ solves a matrix whose inputs are known already, and one whose Hessian must be factorised.
+// BenchmarkGPTQ solves a matrix from the second moment of its inputs on: as pare does by default, and "plain" as the reference
+// implementation with its own settings.
 func BenchmarkGPTQ(b *testing.B) {
 	for _, format := range []string{"q4_k", "q6_k", "int4g128"} {
 		for _, size := range [][2]int{{512, 2048}, {2048, 2048}, {2048, 5632}} {
-			b.Run(fmt.Sprintf("%s/%dx%d", format, size[0], size[1]), func(b *testing.B) {
-				p := randomProblem(b, size[0], size[1], format)
-				for b.Loop() {
-					a, err := New("gptq")
-					if err != nil {
-						b.Fatal(err)
-					}
-					if _, err := a.Solve(context.Background(), p); err != nil {
-						b.Fatal(err)
-					}
+			for _, plain := range []bool{false, true} {
+				name := fmt.Sprintf("%s/%dx%d", format, size[0], size[1])
+				a := &GPTQ{ActOrder: "static", DampeningFrac: 0.01, Clip: true, Sweeps: 4}
+				if plain {
+					name, a = name+"/plain", &GPTQ{ActOrder: "static", DampeningFrac: 0.01, BlockSize: 128}
 				}
-			})
+				b.Run(name, func(b *testing.B) {
+					p := randomProblem(b, size[0], size[1], format)
+					for b.Loop() {
+						p.Inputs = &calib.Point{Width: p.Inputs.Width, Rows: p.Inputs.Rows, SumSq: p.Inputs.SumSq, Hessian: p.Inputs.Hessian}
+						if _, err := a.Solve(context.Background(), p); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
 		}
 	}
 }

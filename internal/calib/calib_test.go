@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"testing"
 
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/reference"
+	"github.com/parelm/pare/internal/rng"
 	"github.com/parelm/pare/internal/tiny/models"
 	"github.com/parelm/pare/model"
 )
@@ -116,5 +118,21 @@ func TestThreads(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// BenchmarkHessian adds a sample of 512 tokens to a second moment.
+func BenchmarkHessian(b *testing.B) {
+	for _, n := range []int{2048, 5632} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p := newPoint(n, Needs{Hessian: true})
+			x, s := make([]float32, 512*n), rng.New(1)
+			for i := range x {
+				x[i] = float32(s.Normal())
+			}
+			for b.Loop() {
+				p.add(x, 512)
+			}
+		})
 	}
 }
