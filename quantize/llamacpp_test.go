@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/codec"
 	"github.com/parelm/pare/model/tensor"
@@ -30,24 +32,8 @@ func TestLlamaCpp(t *testing.T) {
 	if *llamaPerplexity == "" {
 		t.Skip("a campaign of minutes against another program; run it with -llama-perplexity PROGRAM")
 	}
-	m := quickstart(t)
-	data, err := os.ReadFile("../recipes/builtin/quickstart/text/heldout.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	text := filepath.Join(dir, "text.txt")
-	if err := os.WriteFile(text, data[:min(len(data), *llamaText)], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tok, err := m.Tokenizer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids, err := tok.Encode(string(data[:min(len(data), *llamaText)]), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, text, ids := llamaSubject(t)
+	path := filepath.Join(t.TempDir(), "m.gguf")
 	t.Logf("%-8s %10s %10s %10s %9s %9s", "format", "pare", "llama.cpp", "exact", "apart", "of exact")
 	for _, format := range Formats() {
 		if Packed(format) {
@@ -58,17 +44,9 @@ func TestLlamaCpp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(dir, "m.gguf")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := small.SaveGGUF(context.Background(), f, model.GGUFOptions{Name: "m", Mix: format}); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
+		written(t, path, func(f *os.File) error {
+			return small.SaveGGUF(context.Background(), f, model.GGUFOptions{Name: "m", Mix: format})
+		})
 		other := llamaCpp(t, path, text)
 		q, err := model.Open(path)
 		if err != nil {
@@ -86,23 +64,104 @@ func TestLlamaCpp(t *testing.T) {
 
 const llamaWindow = 256
 
-// llamaCpp runs the other program.
-func llamaCpp(t *testing.T, path, text string) float64 {
-	t.Helper()
-	out, err := exec.Command(*llamaPerplexity, "-m", path, "-f", text, "-c", strconv.Itoa(llamaWindow), "-b", strconv.Itoa(llamaWindow), "-t", "1",
-		"-ctk", "f32", "-ctv", "f32", "-fa", "off").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+// TestLlamaCppAdapter has llama.cpp apply the correction that pare wrote beside a model, and expects the perplexity that pare
+// finds with it, which must be another one than without.
+func TestLlamaCppAdapter(t *testing.T) {
+	if *llamaPerplexity == "" {
+		t.Skip("against another program; run it with -llama-perplexity PROGRAM")
 	}
-	found := regexp.MustCompile(`Final estimate: PPL = ([0-9.]+)`).FindSubmatch(out)
-	if found == nil {
-		t.Fatalf("no estimate in %s", out)
-	}
-	v, err := strconv.ParseFloat(string(found[1]), 64)
+	m, text, ids := llamaSubject(t)
+	tok, err := m.Tokenizer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	stream, err := corpus.Stream(context.Background(), tok, []string{"../recipes/builtin/quickstart/text/train.txt"}, corpus.Plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Settings{Format: "q3_k", LowRank: 16}
+	small, r, err := Run(context.Background(), m, s, &RTN{Importance: true}, Options{Samples: corpus.Samples(stream, tok, 32, 128, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path, adapter := filepath.Join(dir, "m.gguf"), filepath.Join(dir, "a.gguf")
+	written(t, path, func(f *os.File) error {
+		return small.SaveGGUF(context.Background(), f, model.GGUFOptions{Name: "m", Mix: "q3_k"})
+	})
+	written(t, adapter, func(f *os.File) error { return small.SaveAdapterGGUF(f, r.Adapter, "m.gguf") })
+	own := [2]float64{}
+	for i, p := range []string{path, adapter} {
+		q, err := model.Open(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own[i] = secondHalves(t, q, ids)
+		q.Close()
+	}
+	other := [2]float64{llamaCpp(t, path, text), llamaCpp(t, path, text, "--lora", adapter)}
+	t.Logf("without %.4f, llama.cpp %.4f; with the adapter %.4f, llama.cpp %.4f", own[0], other[0], own[1], other[1])
+	if !(own[1] < own[0]) || math.Abs(own[1]/other[1]-1) > 1e-3 || math.Abs(own[0]/other[0]-1) > 1e-3 {
+		t.Error("the two programs do not agree, or the adapter corrects nothing")
+	}
+}
+
+// written writes a file.
+func written(t *testing.T, path string, write func(f *os.File) error) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(write(f), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// llamaSubject returns the quickstart's teacher, a file of held-out text, and its ids.
+func llamaSubject(t *testing.T) (m *model.Model, text string, ids []int32) {
+	t.Helper()
+	m = quickstart(t)
+	data, err := os.ReadFile("../recipes/builtin/quickstart/text/heldout.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = data[:min(len(data), *llamaText)]
+	text = filepath.Join(t.TempDir(), "text.txt")
+	if err := os.WriteFile(text, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tok, err := m.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, err = tok.Encode(string(data), false); err != nil {
+		t.Fatal(err)
+	}
+	return m, text, ids
+}
+
+// llamaCpp runs the other program. What it logs is sometimes cut off at its end: then it is run again.
+func llamaCpp(t *testing.T, path, text string, more ...string) float64 {
+	t.Helper()
+	var out []byte
+	for range 5 {
+		args := append([]string{"-m", path, "-f", text, "-c", strconv.Itoa(llamaWindow), "-b", strconv.Itoa(llamaWindow), "-t", "1",
+			"-ctk", "f32", "-ctv", "f32", "-fa", "off"}, more...)
+		var err error
+		if out, err = exec.Command(*llamaPerplexity, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if found := regexp.MustCompile(`Final estimate: PPL = ([0-9.]+)`).FindSubmatch(out); found != nil {
+			v, err := strconv.ParseFloat(string(found[1]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no estimate in %s", out)
+	return 0
 }
 
 // secondHalves returns the perplexity by that program's protocol: windows one behind the other, the second half of each scored.
