@@ -25,7 +25,7 @@ func (b *batch) tap(n *model.Node, x []float32) {
 	b.e.tap(n, x, b.rows)
 }
 
-// Stop, called by a tap, ends the batch there: what reads the input is not computed, and the results of the call that runs it
+// Stop ends the batch at the tap that calls it: what reads the input is not computed, and the results of the call that runs it
 // mean nothing. For those who want the inputs alone.
 func (e *Engine) Stop() { e.work.over, e.tailWork.over = true, true }
 
