@@ -69,7 +69,7 @@ func TestLlamaCpp(t *testing.T) {
 
 const llamaWindow = 256
 
-// TestLlamaCppAdapter has llama.cpp apply the correction that pare wrote beside a model, and expects the perplexity that pare
+// TestLlamaCppAdapter has llama.cpp apply the correction that pare wrote beside a model, and expects about the perplexity that pare
 // finds with it, which must be another one than without.
 func TestLlamaCppAdapter(t *testing.T) {
 	if *llamaPerplexity == "" {
@@ -106,7 +106,7 @@ func TestLlamaCppAdapter(t *testing.T) {
 	}
 	other := [2]float64{llamaCpp(t, path, text), llamaCpp(t, path, text, "--lora", adapter)}
 	t.Logf("without %.4f, llama.cpp %.4f; with the adapter %.4f, llama.cpp %.4f", own[0], other[0], own[1], other[1])
-	if !(own[1] < own[0]) || math.Abs(own[1]/other[1]-1) > 1e-3 || math.Abs(own[0]/other[0]-1) > 1e-3 {
+	if !(own[1] < own[0] && other[1] < other[0]) || math.Abs(own[1]/other[1]-1) > 3e-3 || math.Abs(own[0]/other[0]-1) > 3e-3 {
 		t.Error("the two programs do not agree, or the adapter corrects nothing")
 	}
 }
