@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/parelm/pare/internal/report"
 	"github.com/parelm/pare/internal/tiny"
@@ -95,6 +99,39 @@ func TestRecoveryBars(t *testing.T) {
 		if !(closed >= 0.7 && ppl["taught"] < 0.97*ppl["alone"]) {
 			t.Errorf("seed %d: %v", seed, ppl)
 		}
+	}
+}
+
+// TestCachedBars teaches the same pruned student by a teacher that runs and by what it said before, with several seeds. The means of the
+// two must be no further apart than seeds are.
+func TestCachedBars(t *testing.T) {
+	if !*bars {
+		t.Skip("-bars measures a cached teacher beside a live one")
+	}
+	shared := tiny.Shared(t, "assets")
+	var live, cached []float64
+	t.Logf("| seed | live | cached |")
+	for seed := 1; seed <= *barSeeds; seed++ {
+		ppl, _ := perplexities(t, stories(shared, seed)+`
+  - name: slim
+    prune: {ffn: 0.75, depth: 0.8, num_calibration_samples: 64, max_seq_length: 256}
+  - name: answers
+    cache: {teacher: base, max_seq_length: 256}
+  - name: live
+    from: slim
+    distill: {teacher: base, losses: {kl: 1, ce: 1}, steps: 250, batch_size: 8, max_seq_length: 256, learning_rate: 6e-3}
+  - name: cached
+    from: slim
+    distill: {teacher: answers, losses: {kl: 1, ce: 1}, steps: 250, batch_size: 8, max_seq_length: 256, learning_rate: 6e-3}
+  - name: report
+    eval: {models: [live, cached], tasks: [perplexity], max_tokens: 20000}
+`, shared)
+		t.Logf("| %d | %.3f | %.3f |", seed, ppl["live"], ppl["cached"])
+		live, cached = append(live, ppl["live"]), append(cached, ppl["cached"])
+	}
+	spread := max(slices.Max(live)-slices.Min(live), slices.Max(cached)-slices.Min(cached))
+	if apart := math.Abs(stat.Mean(live, nil) - stat.Mean(cached, nil)); apart > spread {
+		t.Errorf("means %.3f apart, seeds %.3f", apart, spread)
 	}
 }
 

@@ -32,6 +32,7 @@ type fakeHub struct {
 	mu       sync.Mutex
 	requests []string               // "GET /path" of both servers, in order
 	ranges   map[string]int         // bytes sent of each file
+	sending  sync.WaitGroup         // answers whose bytes are not counted yet: a client may be done before its server
 	faults   map[string][]fault     // by path, one for each request
 	list     func(l *listing)       // changes the list
 	answer   func(h http.Header)    // changes the headers of files
@@ -200,10 +201,12 @@ func (h *fakeHub) send(w http.ResponseWriter, r *http.Request, name string, data
 	if f.cut > 0 && f.cut < len(body) {
 		body = body[:f.cut]
 	}
+	h.sending.Add(1)
 	n, _ := w.Write(body) // the client may have gone
 	h.mu.Lock()
 	h.ranges[name] += n
 	h.mu.Unlock()
+	h.sending.Done()
 	if f.cut > 0 {
 		if rc := http.NewResponseController(w); rc.Flush() == nil {
 			panic(http.ErrAbortHandler)
@@ -238,6 +241,7 @@ func noise(n int) []byte {
 
 // sent returns how many bytes of a file were sent.
 func (h *fakeHub) sent(name string) int {
+	h.sending.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ranges[name]
