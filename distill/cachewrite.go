@@ -213,6 +213,7 @@ func eachOf(r io.Reader, f func(r []byte) error) error {
 // memoryStates are checkpoints that live as long as the process.
 type memoryStates map[string][]byte
 
+// Save implements Checkpoints.
 func (m memoryStates) Save(name string, write func(w io.Writer) error) error {
 	var b bytes.Buffer
 	err := write(&b)
@@ -220,6 +221,7 @@ func (m memoryStates) Save(name string, write func(w io.Writer) error) error {
 	return err
 }
 
+// Open implements Checkpoints; there is nothing to read under a name that was not saved.
 func (m memoryStates) Open(name string) (io.ReadCloser, error) {
 	if data, ok := m[name]; ok {
 		return io.NopCloser(bytes.NewReader(data)), nil
@@ -227,6 +229,8 @@ func (m memoryStates) Open(name string) (io.ReadCloser, error) {
 	return nil, nil
 }
 
+// List implements Checkpoints.
 func (m memoryStates) List() ([]string, error) { return slices.Sorted(maps.Keys(m)), nil }
 
+// Delete implements Checkpoints.
 func (m memoryStates) Delete(name string) error { delete(m, name); return nil }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,14 +43,20 @@ func (l *lab) writeTrained() {
 	l.write("r.yaml", trained)
 }
 
-// TestKillTraining kills a run that trains with kill -9 at random moments, again and again with other numbers of threads;
-// what comes out in the end has the digests of an undisturbed run.
-func TestKillTraining(t *testing.T) {
+// TestKillTraining kills runs that train.
+func TestKillTraining(t *testing.T) { killAtRandom(t, trained, 8, 3, "step-*") }
+
+// killAtRandom kills runs of a recipe with kill -9 at random moments, several times each, again and again with other numbers of threads;
+// what comes out in the end has the digests of an undisturbed run. state is what a killed run may leave to go on from.
+func killAtRandom(t *testing.T, recipe string, seed uint64, kills int, state string) {
 	defer par.SetThreads(0)
-	undisturbed := func(threads int) string {
-		par.SetThreads(threads)
+	fresh := func() *lab {
 		l := newLab(t)
 		l.writeTrained()
+		l.write("r.yaml", recipe)
+		return l
+	}
+	run := func(l *lab) string {
 		r, err := Load(l.path("r.yaml"))
 		if err != nil {
 			t.Fatal(err)
@@ -63,11 +67,12 @@ func TestKillTraining(t *testing.T) {
 		}
 		return digests(o)
 	}
+	par.SetThreads(1)
 	began := time.Now()
-	want := undisturbed(1)
+	want := run(fresh())
 	lasted := time.Since(began)
 	for threads := 2; threads <= 3; threads++ {
-		if undisturbed(threads) != want {
+		if par.SetThreads(threads); run(fresh()) != want {
 			t.Fatalf("%d threads made something else", threads)
 		}
 	}
@@ -76,44 +81,26 @@ func TestKillTraining(t *testing.T) {
 	if full {
 		runs = 20
 	}
-	r := rand.New(rand.NewPCG(8, 8))
+	r := rand.New(rand.NewPCG(seed, seed))
 	resumed := 0
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for i := range runs {
-		l := newLab(t)
-		l.writeTrained()
-		for range 3 {
-			cmd := exec.Command(exe)
-			cmd.Env = append(os.Environ(), "PARE_RECIPES_CHILD="+l.dir, fmt.Sprintf("PARE_RECIPES_THREADS=%d", 1+i%3))
+		l := fresh()
+		for range kills {
+			cmd := l.command(fmt.Sprintf("PARE_RECIPES_THREADS=%d", 1+i%3))
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Duration(r.Int64N(int64(lasted))))
 			cmd.Process.Kill()
 			cmd.Wait()
-			if states, _ := filepath.Glob(l.path("out/.work-*/step-*")); len(states) > 0 {
+			if left, _ := filepath.Glob(l.path("out/.work-*/" + state)); len(left) > 0 {
 				resumed++
 			}
 		}
-		rec, err := Load(l.path("r.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := Run(context.Background(), rec, Options{Out: l.path("out")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if digests(o) != want {
+		if run(l) != want {
 			t.Error("after kills the run made something else")
 		}
-		for _, pattern := range []string{".tmp-*", ".work-*"} {
-			if left, _ := filepath.Glob(l.path("out/" + pattern)); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
-		}
+		l.tidy()
 	}
-	t.Logf("%d of %d kills left a state to go on from", resumed, 3*runs)
+	t.Logf("%d of %d kills left a state to go on from", resumed, kills*runs)
 }

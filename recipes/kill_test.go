@@ -59,6 +59,12 @@ func TestMain(m *testing.M) {
 func (l *lab) child(env ...string) *exec.Cmd {
 	l.t.Helper()
 	l.write("r.yaml", good)
+	return l.command(env...)
+}
+
+// command returns the command that runs the recipe that lies there in another process.
+func (l *lab) command(env ...string) *exec.Cmd {
+	l.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
@@ -68,32 +74,41 @@ func (l *lab) child(env ...string) *exec.Cmd {
 	return cmd
 }
 
-// afterDeath demands that what is there is complete, that the next run ends as an undisturbed one, and that nothing
-// temporary is left then. want are the digests of the undisturbed run.
-func (l *lab) afterDeath(want string) {
+// complete demands that every artifact is whole.
+func (l *lab) complete() {
 	l.t.Helper()
-	whole := func() {
-		found, err := filepath.Glob(l.path("out/[a-z]*-*"))
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		for _, dir := range found {
-			if _, _, err := store.Verify(l.t.Context(), fsx.OS, dir); err != nil {
-				l.t.Fatalf("neither absent nor complete: %v", err)
-			}
+	found, err := filepath.Glob(l.path("out/[a-z]*-*"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, dir := range found {
+		if _, _, err := store.Verify(l.t.Context(), fsx.OS, dir); err != nil {
+			l.t.Fatalf("neither absent nor complete: %v", err)
 		}
 	}
-	whole()
-	o := l.mustRun(good, killSets...)
-	if digests(o) != want {
-		l.t.Fatal("the next run made something else")
-	}
-	whole()
+}
+
+// tidy demands that nothing temporary is left.
+func (l *lab) tidy() {
+	l.t.Helper()
 	for _, pattern := range []string{".tmp-*", ".work-*", ".pare-old-*"} {
 		if left, _ := filepath.Glob(l.path("out/" + pattern)); len(left) > 0 {
 			l.t.Fatalf("left behind: %v", left)
 		}
 	}
+}
+
+// afterDeath demands that what is there is complete, that the next run ends as an undisturbed one, and that nothing
+// temporary is left then. want are the digests of the undisturbed run.
+func (l *lab) afterDeath(want string) {
+	l.t.Helper()
+	l.complete()
+	o := l.mustRun(good, killSets...)
+	if digests(o) != want {
+		l.t.Fatal("the next run made something else")
+	}
+	l.complete()
+	l.tidy()
 }
 
 func TestKillAtEveryPoint(t *testing.T) {

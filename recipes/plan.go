@@ -80,17 +80,16 @@ type PlanStage struct {
 	inputs   []store.Input   // digests are filled in when they are known
 	refs     map[string]*Model
 	in       *Model
-	seed     *uint64
 	found    *store.Artifact
 	forecast Estimate
 }
 
 // start returns the number that the stage's random choices begin with.
 func (s *PlanStage) start() uint64 {
-	if s.seed == nil {
+	if s.step.Seed == nil {
 		return 0
 	}
-	return *s.seed
+	return *s.step.Seed
 }
 
 // input is a file or model that the run reads.

@@ -21,7 +21,7 @@ import (
 // stage resolves one step: its models and files, and its key. It returns nothing where a model is missing because the stage
 // that makes it has an error.
 func (p *Plan) stage(ctx context.Context, w *workspace, step *Step, data map[string][]string) (s *PlanStage, err error) {
-	s = &PlanStage{Name: step.Name, Kind: step.Kind, From: step.From, step: step, seed: step.Seed, refs: map[string]*Model{}}
+	s = &PlanStage{Name: step.Name, Kind: step.Kind, From: step.From, step: step, refs: map[string]*Model{}}
 	if s.settings, err = settingsJSON(step.Settings); err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func key(s *PlanStage, inputs []string) string {
 		Settings   json.RawMessage
 		Inputs     []string
 		Seed       *uint64
-	}{version.String(), s.Kind, s.settings, inputs, s.seed})
+	}{version.String(), s.Kind, s.settings, inputs, s.step.Seed})
 	if err != nil {
 		panic(err) // settings were marshalled before
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parelm/pare/internal/fsx"
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/store"
 	"github.com/parelm/pare/internal/tiny/models"
@@ -105,23 +104,11 @@ func (l *lab) realChild(env ...string) *exec.Cmd {
 // recovers demands that what a killed run left is complete, and that the next run ends as an undisturbed one.
 func (l *lab) recovers(want string) {
 	l.t.Helper()
-	found, err := filepath.Glob(l.path("out/[a-z]*-*"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	for _, dir := range found {
-		if _, _, err := store.Verify(l.t.Context(), fsx.OS, dir); err != nil {
-			l.t.Fatalf("neither absent nor complete: %v", err)
-		}
-	}
+	l.complete()
 	if digests(l.mustRun(real)) != want {
 		l.t.Fatal("the next run made something else")
 	}
-	for _, pattern := range []string{".tmp-*", ".work-*", ".pare-old-*"} {
-		if left, _ := filepath.Glob(l.path("out/" + pattern)); len(left) > 0 {
-			l.t.Fatalf("left behind: %v", left)
-		}
-	}
+	l.tidy()
 }
 
 // TestKillRealStages kills runs of real stages at named points, and at random moments. The short form takes one passage of

@@ -261,7 +261,7 @@ func (r *run) make(ctx context.Context, s *PlanStage) (*store.Artifact, error) {
 	}
 	r.peaks[s.Name] = peak.Bytes()
 	a, err := dir.Commit(store.Manifest{
-		Pare: version.String(), Name: s.Name, Key: s.Key, Stage: s.Kind, Settings: s.settings, Seed: s.seed,
+		Pare: version.String(), Name: s.Name, Key: s.Key, Stage: s.Kind, Settings: s.settings, Seed: s.step.Seed,
 		Inputs: s.inputs, Lineage: r.lineage(s), Started: began, Seconds: time.Since(began).Seconds(),
 	})
 	if err != nil {

@@ -100,6 +100,7 @@ type cancelled struct {
 	r   io.Reader
 }
 
+// Read implements io.Reader; it ends with the context's error.
 func (c *cancelled) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
