@@ -223,7 +223,7 @@ func (s *evalStage) quality(ctx context.Context, j *Job, suite *measure.Suite) (
 	var base *measure.Subject
 	for i, name := range s.Models {
 		ref := j.Refs[name]
-		m, err := measure.Open(ctx, ref.Path)
+		m, err := suite.Open(ctx, ref.Path)
 		if err == nil {
 			if i == 0 {
 				base = m

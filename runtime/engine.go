@@ -20,9 +20,9 @@ type Options struct {
 	// Lazy leaves the weights on disk until LoadLayer asks for a layer's, for work that goes through a model one layer
 	// at a time in bounded memory.
 	Lazy bool
-	// TokenScales rounds the inputs of eight-bit matrices to eight bits with a scale for each token, where the model's
-	// checkpoint asks for it (W8A8, FP8). Those matrices then take four bytes a weight and are slower.
-	TokenScales bool
+	// Rounding is how inputs of matrices are rounded. Where that is not the kernels' own way, matrices take four bytes a
+	// weight and are slower.
+	Rounding Rounding
 }
 
 // Engine is a model ready to run. Sessions of one engine may not run at the same time; Step takes several of them as one
@@ -44,7 +44,7 @@ type Engine struct {
 	acts           activations
 	scratch        *Session // for work on single layers
 	tap            Tap
-	tokens         tokenScales
+	rounder        *rounder
 }
 
 // Tap sees the input of linear layers: the node they read, and its value for rows tokens. It is called from one
@@ -56,7 +56,7 @@ func (e *Engine) SetTap(t Tap) { e.tap = t }
 
 // Load compiles the model's graph and reads its weights.
 func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
-	e := &Engine{Model: m, context: o.Context, batch: o.Batch, tokens: tokenScales{on: o.TokenScales && m.RoundsActivations()},
+	e := &Engine{Model: m, context: o.Context, batch: o.Batch,
 		mats: map[*model.Weight]matrix{}, vecs: map[*model.Weight][]float32{}, ropes: map[*model.Rope]*cachedTable{},
 		norms: map[*model.Node]affine{}}
 	if e.context == 0 {
@@ -69,6 +69,9 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 		e.batch = 256
 	}
 	var err error
+	if e.rounder, err = newRounder(o.Rounding, m); err != nil {
+		return nil, err
+	}
 	if e.cache, err = parseCache(o.Cache); err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 			done(t.Bytes())
 			continue
 		}
-		t, err := e.tokens.matrix(w, t)
+		t, err := e.rounder.matrix(w, t)
 		if err != nil {
 			return err
 		}

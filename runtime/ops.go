@@ -71,6 +71,10 @@ const narrowRows = 48
 func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	src, width := c.buf[in], in.Out.Size()
 	wide, narrow := tasks(outs, math.MaxInt), tasks(outs, narrowRows)
+	alone := make([][]task, len(outs)) // each layer's
+	for _, t := range wide {
+		alone[t.out] = append(alone[t.out], t)
+	}
 	var ts []task
 	var b *batch
 	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
@@ -80,8 +84,15 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 		if b.tap(in, v); b.over {
 			return
 		}
-		if c := b.e.tokens.codec(outs); c != nil {
-			v = b.e.tokens.round(c, v, b.rows, width)
+		if b.e.rounder != nil { // matrices that read the same value may want it rounded in different ways
+			for i := range outs {
+				w := outs[i].w
+				b.e.acts.reset(b.e.rounder.round(w, v, b.rows, width), b.rows, width, b.e.mats[w].Quantized())
+				ts = alone[i]
+				par.For(len(ts), 1, loop)
+			}
+			b = nil
+			return
 		}
 		quantize := false
 		for i := range outs {

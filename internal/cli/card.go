@@ -40,7 +40,7 @@ func evaluation(ctx context.Context, base, path string, texts []string) (string,
 	var protocol []string
 	var first *measure.Subject
 	for _, ref := range []string{base, path} {
-		m, err := measure.Open(ctx, ref)
+		m, err := s.Open(ctx, ref)
 		if err != nil {
 			return "", err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/parelm/pare/eval"
 	"github.com/parelm/pare/internal/measure"
 	"github.com/parelm/pare/internal/report"
+	"github.com/parelm/pare/runtime"
 )
 
 func init() {
@@ -29,6 +30,7 @@ or a YAML file that says how lines of another shape become questions (pare recip
 examples
   pare eval ./model --text heldout.txt
   pare eval q4.gguf --baseline ./model --text heldout.txt --task arc=arc_easy.jsonl
+  pare eval q4.gguf --text heldout.txt --activations ggml     # what llama.cpp will find
   pare eval q4.gguf --baseline answers.cache
   pare eval ./model --ids ids.json --window 256 --json | jq .perplexity`,
 		Flags: append(suiteFlags(), &cli.StringFlag{Name: "baseline", Usage: "compare with this `MODEL`, or with a file that pare teacher wrote, over its text"},
@@ -46,6 +48,8 @@ func suiteFlags() []cli.Flag {
 		&cli.IntFlag{Name: "stride", Usage: "begin a window every `N` ids and score what the one before did not", DefaultText: "the window"},
 		&cli.IntFlag{Name: "max-tokens", Usage: "use the first `N` ids of the text", DefaultText: "all"},
 		&cli.StringSliceFlag{Name: "task", Usage: "answer the questions of `[NAME=]FILE`: JSON lines, or a task in YAML"},
+		&cli.StringFlag{Name: "activations", Usage: "round activations as `WHO` does: scheme, for programs that load W8A8 and FP8, or ggml, for llama.cpp and ollama",
+			DefaultText: "scheme"},
 		&cli.IntFlag{Name: "max-items", Usage: "answer the first `N` questions of each task", DefaultText: "all"},
 	}
 }
@@ -64,6 +68,12 @@ func suite(c *cli.Context) (*measure.Suite, error) {
 	}
 	if len(s.Source.Text) > 0 && s.Source.IDs != "" {
 		return nil, usage("--text and --ids: give one of them")
+	}
+	if a := c.String("activations"); c.IsSet("activations") {
+		var err error
+		if s.Rounding, err = runtime.ParseRounding(a); err != nil {
+			return nil, usage("--activations: %v", err)
+		}
 	}
 	s.Perplexity = len(s.Source.Text) > 0 || s.Source.IDs != ""
 	s.KLD = s.Perplexity
@@ -128,7 +138,7 @@ func row(ctx context.Context, e *env, s *measure.Suite, base *measure.Subject, r
 		return nil, nil, err
 	}
 	bytes, path := m.FileBytes(), m.Path
-	sub, err := measure.Load(ctx, m)
+	sub, err := s.Load(ctx, m)
 	if err != nil {
 		return nil, nil, err
 	}

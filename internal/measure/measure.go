@@ -3,6 +3,7 @@
 package measure
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -26,6 +27,8 @@ type Suite struct {
 	Answers *distill.CacheFile
 	Tasks   []Task
 	Limit   int // bounds the questions of each task; 0 means all
+	// Rounding is how activations are rounded; empty means as each checkpoint asks for it.
+	Rounding runtime.Rounding
 }
 
 // Task is a file of questions and the name it has in reports.
@@ -44,25 +47,24 @@ type Subject struct {
 }
 
 // Open loads the model of a path.
-func Open(ctx context.Context, path string) (*Subject, error) {
+func (s *Suite) Open(ctx context.Context, path string) (*Subject, error) {
 	m, err := model.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return Load(ctx, m)
+	return s.Load(ctx, m)
 }
 
-// Load loads a model, to be computed with activations rounded as its checkpoint asks for; it is closed with the subject, or at
-// once where there is an error.
-func Load(ctx context.Context, m *model.Model) (*Subject, error) {
-	e, err := runtime.Load(ctx, m, runtime.Options{TokenScales: true})
+// Load loads a model; it is closed with the subject, or at once where there is an error.
+func (s *Suite) Load(ctx context.Context, m *model.Model) (*Subject, error) {
+	e, err := runtime.Load(ctx, m, runtime.Options{Rounding: cmp.Or(s.Rounding, runtime.RoundScheme)})
 	if err != nil {
 		m.Close()
 		return nil, err
 	}
-	s := &Subject{Model: m, Engine: e}
-	s.tok, s.why = m.Tokenizer()
-	return s, nil
+	out := &Subject{Model: m, Engine: e}
+	out.tok, out.why = m.Tokenizer()
+	return out, nil
 }
 
 // Close closes the model.
@@ -87,6 +89,9 @@ func Describe(name string, m *model.Model) report.Model {
 // Run measures a subject; base may be nil, or the subject itself.
 func (s *Suite) Run(ctx context.Context, name string, base, m *Subject) (*Row, error) {
 	r := &Row{Model: Describe(name, m.Model)}
+	if s.Rounding == runtime.RoundGGML {
+		r.Protocol = append(r.Protocol, "Activations are rounded as ggml rounds them.")
+	}
 	if base == m {
 		base = nil
 	}

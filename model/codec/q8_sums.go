@@ -16,6 +16,26 @@ func init() {
 	Register(&block{"q8_k", 256, 292, decodeQ8K, encodeQ8K})
 }
 
+// VecDot returns the format in which ggml multiplies a row of activations with a matrix in format c (vec_dot_type of its type
+// traits): Q8_K for blocks of 256 values, Q8_0 for smaller ones (Q8_1, where it is Q8_1 there, has the same values and their sums
+// besides), and the format itself for float16 and bfloat16. It is nil for float32 and for formats that ggml does not have.
+func VecDot(c Codec) Codec {
+	name := "q8_0"
+	switch b, ok := c.(*block); {
+	case c.Name() == "f16" || c.Name() == "bf16":
+		return c
+	case !ok || b.values == 1:
+		return nil
+	case b.values == 256:
+		name = "q8_k"
+	}
+	v, err := Lookup(name)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
 func decodeQ8_1(dst []float32, src []byte) {
 	for i := range len(dst) / 32 {
 		y, b := (*[32]float32)(dst[32*i:]), (*[36]byte)(src[36*i:])

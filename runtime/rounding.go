@@ -1,0 +1,104 @@
+package runtime
+
+import (
+	"fmt"
+
+	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/model"
+	"github.com/parelm/pare/model/codec"
+	"github.com/parelm/pare/model/tensor"
+)
+
+// Rounding says how the inputs of matrices are rounded before they are multiplied. Programs that load the same file do it in
+// different ways, and what a model predicts depends on it a little.
+type Rounding string
+
+const (
+	// RoundKernels is this runtime's own: bytes with a scale for 32 values where a matrix is quantized.
+	RoundKernels Rounding = ""
+	// RoundScheme computes as programs do that load the schemes W8A8 and FP8: where the checkpoint asks for it, a token's
+	// input of an eight-bit matrix is rounded like a row of the matrix itself, to integers or small floats under one scale
+	// made for it at that moment (dynamic, per token, in the words of compressed-tensors).
+	RoundScheme Rounding = "scheme"
+	// RoundGGML computes as ggml does, so llama.cpp and ollama: inputs become the type that its products want
+	// (vec_dot_type), Q8_K for blocks of 256 values, Q8_0 for those of 32, and float16 or bfloat16 beside matrices of that kind.
+	RoundGGML Rounding = "ggml"
+)
+
+// ParseRounding returns the rounding of a name.
+func ParseRounding(name string) (Rounding, error) {
+	switch r := Rounding(name); r {
+	case RoundScheme, RoundGGML:
+		return r, nil
+	}
+	return "", fmt.Errorf("rounding of activations %q: want %s or %s", name, RoundScheme, RoundGGML)
+}
+
+// rounder rounds inputs by another program's rule. The matrices in question are decoded, so that nothing else is rounded.
+type rounder struct {
+	rule   func(codec.Codec) codec.Codec // the format of the inputs of matrices in a format; nil leaves them to the kernels
+	codecs map[*model.Weight]codec.Codec
+	buf    []float32
+}
+
+// newRounder returns nil where kernels do all the rounding.
+func newRounder(r Rounding, m *model.Model) (*rounder, error) {
+	out := &rounder{codecs: map[*model.Weight]codec.Codec{}}
+	switch {
+	case r == RoundGGML:
+		out.rule = codec.VecDot
+	case r == RoundScheme && m.RoundsActivations():
+		out.rule = func(c codec.Codec) codec.Codec {
+			if name := c.Name(); name == "int8" || name == "fp8" {
+				return c
+			}
+			return nil
+		}
+	case r == RoundScheme || r == RoundKernels:
+		return nil, nil
+	default:
+		_, err := ParseRounding(string(r))
+		return nil, err
+	}
+	return out, nil
+}
+
+// matrix returns the tensor to load for a weight.
+func (r *rounder) matrix(w *model.Weight, t *tensor.Tensor) (*tensor.Tensor, error) {
+	if r == nil || w.Role == model.RoleVector {
+		return t, nil
+	}
+	c := r.rule(t.Codec)
+	if c == nil {
+		return t, nil
+	}
+	f32, err := codec.Lookup("f32")
+	if err != nil {
+		return nil, err
+	}
+	r.codecs[w] = c
+	return tensor.Convert(t, f32)
+}
+
+// round returns a matrix's input, rows of width values, rounded for it. The result is good until the next call.
+func (r *rounder) round(w *model.Weight, x []float32, rows, width int) []float32 {
+	if r == nil || r.codecs[w] == nil {
+		return x
+	}
+	c := r.codecs[w]
+	if len(r.buf) < rows*width {
+		r.buf = make([]float32, rows*width)
+	}
+	size, err := codec.RowBytes(c, width)
+	if err != nil {
+		return x // rows of the matrix have it, and they are as long
+	}
+	par.For(rows, 8, func(lo, hi int) {
+		row := make([]byte, size)
+		for i := lo; i < hi; i++ {
+			c.Encode(row, x[i*width:(i+1)*width], nil)
+			c.Decode(r.buf[i*width:(i+1)*width], row)
+		}
+	})
+	return r.buf[:rows*width]
+}
