@@ -191,7 +191,7 @@ func (s *evalStage) cards(j *Job, facts report.Facts) error {
 	if len(facts.Models) == 0 {
 		return nil
 	}
-	table := measure.Markdown(facts.Models, facts.Protocol)
+	table := report.Evaluation(facts.Models, facts.Protocol)
 	for _, name := range s.Models {
 		ref := j.Refs[name]
 		dir := ref.Path

@@ -54,7 +54,7 @@ func evaluation(ctx context.Context, base, path string, texts []string) (string,
 		}
 		rows, protocol = append(rows, r.Model), append(protocol, r.Protocol...)
 	}
-	return measure.Markdown(rows, protocol), nil
+	return report.Evaluation(rows, protocol), nil
 }
 
 // besides returns what else is written beside the model.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -85,6 +86,22 @@ func (r *Report) Markdown() []byte {
 		w("<details><summary>Recipe, with every default</summary>\n\n%syaml\n%s\n%s\n\n</details>\n", fence, strings.TrimRight(r.Recipe, "\n"), fence)
 	}
 	return []byte(b.String())
+}
+
+// Evaluation returns a section for a model card: what was measured of models, the first being the one that the others are
+// compared with, and by which protocol.
+func Evaluation(models []Model, protocol []string) string {
+	var b strings.Builder
+	w := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	r := &Report{Models: models, Baseline: models[0].Name}
+	w("\n## Evaluation\n\n")
+	r.markdownModels(w)
+	for i, p := range protocol {
+		if !slices.Contains(protocol[:i], p) {
+			w("- %s\n", md(p))
+		}
+	}
+	return b.String()
 }
 
 func verdict(g *Gate) string {
