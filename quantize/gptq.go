@@ -124,7 +124,7 @@ func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error)
 		p.hessian32()
 		w.damping = w.base
 	}
-	par.For(p.Rows, max(16, min(gptqRows, gptqValues/p.Cols)), func(lo, hi int) {
+	par.For(p.Rows, min(gptqRows, max(gptqRows/4, p.Rows/8)), func(lo, hi int) {
 		if ctx.Err() == nil {
 			w.rows(lo, hi)
 		}
@@ -132,11 +132,9 @@ func (a *GPTQ) solve(ctx context.Context, p *Problem) (*solution, string, error)
 	return &w.out, w.note, ctx.Err()
 }
 
-// What one task takes: enough rows that a matrix product pays, few enough that their errors stay in the second cache.
-const (
-	gptqRows   = 128
-	gptqValues = 1 << 19
-)
+// gptqRows is how many rows a task takes at most: for each of them the second moment comes from memory several times and is packed,
+// which few rows would not pay.
+const gptqRows = 256
 
 type gptqWork struct {
 	*feedback

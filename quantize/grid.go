@@ -26,12 +26,33 @@ type grid struct {
 
 	bits   int     // of each code
 	place  [][]int // place[i][b] is the bit of the block that is bit b of value i's code
+	runs   [][]run // the same as stretches of bits that lie together
 	affine bool    // values are offset + step * (sum of weights of the code's bits)
 	weight []int   // of each code bit, in steps
 	order  []int   // codes of affine formats by rising step count
 	steps  []int   // that count, rising
 	last   float32 // the largest of them
 	zeros  []byte  // a block mask that clears all code bits
+}
+
+// run is a stretch of bits of a code within one byte of the block: its bits from one on, to the byte's from another on.
+type run struct {
+	at             int
+	from, to, mask uint8 // mask is of the bits before they are moved to their place
+}
+
+// runsOf joins bits.
+func runsOf(bits []int) []run {
+	var out []run
+	for b, bit := range bits {
+		if b > 0 && bit == bits[b-1]+1 && bit%8 != 0 {
+			last := &out[len(out)-1]
+			last.mask = last.mask<<1 | 1
+			continue
+		}
+		out = append(out, run{bit / 8, uint8(b), uint8(bit % 8), 1})
+	}
+	return out
 }
 
 var gridCache sync.Map // codec.Codec to *grid, or error
@@ -84,6 +105,7 @@ func probe(c codec.Codec) (*grid, error) {
 		if n := len(g.place[i]); n != g.bits || n == 0 || n > 8 {
 			return nil, fmt.Errorf("value %d has %d bits of its own, value 0 has %d", i, n, g.bits)
 		}
+		g.runs = append(g.runs, runsOf(g.place[i]))
 	}
 	return g, g.learn(block)
 }
@@ -177,7 +199,7 @@ func (g *grid) fill(block []byte, code int) {
 
 // set gives one value of a block, whose code bits are clear, a code.
 func (g *grid) set(block []byte, i, code int) {
-	for b, bit := range g.place[i] {
-		block[bit/8] |= byte(code>>b&1) << (bit % 8)
+	for _, r := range g.runs[i] {
+		block[r.at] |= (byte(code>>r.from) & r.mask) << r.to
 	}
 }

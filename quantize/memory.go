@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/parelm/pare/internal/calib"
+	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/model"
 )
 
@@ -73,7 +74,7 @@ func (s *Settings) PeakMemory(m *model.Model, plan []Choice, a Algorithm, tokens
 		if i == m.Graph.Layers {
 			name = "the statistics of the head"
 		}
-		at(weights+moments(widths, needs)+4*length*(6*hidden+3*widest), name)
+		at(weights+moments(widths, needs)+waiting(widths, needs)+4*length*(6*hidden+3*widest), name)
 		for k, in := range order {
 			for _, w := range groups[in] {
 				if todo[w] {
@@ -92,12 +93,23 @@ func (s *Settings) PeakMemory(m *model.Model, plan []Choice, a Algorithm, tokens
 	return x
 }
 
-// moments returns the bytes of second moments of inputs of those widths, and of the rows on their way into one.
+// moments returns the bytes of second moments of inputs of those widths.
 func moments(widths []int64, needs *calib.Needs) int64 {
 	var n int64
 	for _, w := range widths {
 		if needs.Hessian {
-			n += 8*w*w + 4*w*calib.ProductRows
+			n += 8 * w * w
+		}
+	}
+	return n
+}
+
+// waiting returns the bytes of rows on their way into those.
+func waiting(widths []int64, needs *calib.Needs) int64 {
+	var n int64
+	for _, w := range widths {
+		if needs.Hessian {
+			n += 4 * w * calib.ProductRows
 		}
 	}
 	return n
@@ -108,7 +120,8 @@ func (s *Settings) matrix(m *model.Model, w *model.Weight, needs *calib.Needs) i
 	values, cols := int64(w.Len()), int64(w.Shape()[len(w.Dims)-1])
 	n := 7*values + 4*4*measuredRows*cols + m.Tensor(w).Bytes()/8 // the values, its codes, and rows that errors are measured on
 	if needs != nil && needs.Hessian {
-		n += 4*cols*cols + 2*cols*cols // in float32, and half of a factor
+		n += 4*cols*cols + 2*cols*cols                   // in float32, and half of a factor
+		n += 30 * gptqRows * cols * int64(par.Threads()) // what each thread has of the rows at hand: errors, values, gradients, cells
 		if s.LowRank > 0 {
 			n += 12 * values
 		}
@@ -126,11 +139,13 @@ func (s *Settings) limitMemory(m *model.Model, plan []Choice, a Algorithm, o Opt
 	for _, ids := range o.Samples {
 		tokens, longest = tokens+int64(len(ids)), max(longest, int64(len(ids)))
 	}
-	limit, err := s.CheckMemory(s.PeakMemory(m, plan, a, tokens, longest, o.Journal == nil && !o.Stream))
+	x := s.PeakMemory(m, plan, a, tokens, longest, o.Journal == nil && !o.Stream)
+	limit, err := s.CheckMemory(x)
 	if err != nil {
 		return nil, err
 	}
-	old := debug.SetMemoryLimit(limit - programBytes/2)
+	// No garbage beyond what was counted on, however much would be allowed: whoever bounds memory has a use for the rest.
+	old := debug.SetMemoryLimit(min(limit, x.Bytes) - programBytes/2)
 	return func() { debug.SetMemoryLimit(old) }, nil
 }
 

@@ -15,6 +15,10 @@ import (
 // sweepBlock is how many columns are gone over before what their changes mean for all others is worked out.
 const sweepBlock = 128
 
+// sweepStrip is how many columns of g a row's changes are taken into at once: they stay in the first cache, and what is read of H
+// for them in the second.
+const sweepStrip = 768
+
 // sweep goes over the codes of rows whose cells are given by row and group. Parameters stay. errs is w - q, and
 // values q, in the order of columns.
 func (w *gptqWork) sweep(cells [][]*cell, errs, values []float32) {
@@ -31,7 +35,9 @@ func (w *gptqWork) sweep(cells [][]*cell, errs, values []float32) {
 		if !w.dead[i] {
 			s.diagonal[c] = s.h[c*n+c] + w.damping
 		}
-		for r := range rows {
+	}
+	for r := range rows {
+		for i, c := range w.order {
 			e[r*n+c], s.q[r*n+c] = -errs[r*n+i], values[r*n+i]
 		}
 	}
@@ -105,19 +111,32 @@ func (s *sweeper) block(c0, c1 int, active, changed []bool) bool {
 		from, to := side[0], side[1]
 		switch {
 		case count == 0 || from == to:
-		case count > len(steps)/8:
+		case count > len(steps)/4:
 			simd.Gemm(s.g[from:], n, steps, size, false, s.h[c0*n+from:], n, false, len(active), to-from, size, true)
 		default:
-			for c := c0; c < c1; c++ {
-				for r := range active {
-					if d := steps[r*size+c-c0]; d != 0 {
-						simd.Axpy(s.g[r*n+from:r*n+to], s.h[c*n+from:c*n+to], d)
-					}
-				}
+			for ; from < to; from += sweepStrip {
+				s.few(steps, active, c0, size, from, min(from+sweepStrip, to))
 			}
 		}
 	}
 	return count > 0
+}
+
+// few takes what changed in columns [c0,c0+size) of the active rows into g's columns [from,to), value by value.
+func (s *sweeper) few(steps []float32, active []bool, c0, size, from, to int) {
+	n := s.w.p.Cols
+	for r, on := range active {
+		if !on {
+			continue
+		}
+		g := s.g[r*n+from : r*n+to]
+		for i, d := range steps[r*size : (r+1)*size] {
+			if d != 0 {
+				c := c0 + i
+				simd.Axpy(g, s.h[c*n+from:c*n+to], d)
+			}
+		}
+	}
 }
 
 // column sets the code of a column to the best one and returns by how much its value changed.

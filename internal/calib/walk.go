@@ -163,7 +163,7 @@ func (w *walk) head(ctx context.Context, layers int) error {
 // gather runs a segment over all samples and gathers what its linear layers read. The segment stays loaded.
 func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.Engine, x []float32) error) error {
 	m := w.e.Model
-	floats, err := decoded(m, i)
+	floats, err := w.decoded(m, i)
 	if err != nil {
 		return err
 	}
@@ -202,15 +202,16 @@ func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.
 }
 
 // decoded returns m with the plain matrices of a layer as float32, which multiplies many rows fastest; i is Layers for what
-// follows the layers.
-func decoded(m *model.Model, i int) (*model.Model, error) {
+// follows the layers. Of a lean walk, what reads the last input stays as it is: it is not multiplied with.
+func (w *walk) decoded(m *model.Model, i int) (*model.Model, error) {
 	f32, err := codec.Lookup("f32")
 	if err != nil {
 		return nil, err
 	}
 	out := map[*model.Weight]*tensor.Tensor{}
+	last := lastInput(m.Graph, i)
 	for _, n := range m.Graph.Nodes {
-		if n.Op != model.OpLinear || Segment(m.Graph, n) != i {
+		if n.Op != model.OpLinear || Segment(m.Graph, n) != i || w.needs.Lean && n.In[0] == last {
 			continue
 		}
 		t := m.Tensor(n.Weight(0))
@@ -221,6 +222,19 @@ func decoded(m *model.Model, i int) (*model.Model, error) {
 		}
 	}
 	return m.With(out), nil
+}
+
+// lastInput returns the input of linear layers that a layer comes to last; nil where it has none.
+func lastInput(g *model.Graph, i int) *model.Node {
+	var last *model.Node
+	seen := map[*model.Node]bool{}
+	for _, n := range g.Nodes {
+		if (n.Op == model.OpLinear || n.Op == model.OpExperts) && Segment(g, n) == i && !seen[n.In[0]] {
+			last = n.In[0]
+			seen[last] = true
+		}
+	}
+	return last
 }
 
 // inputs counts the inputs of linear layers that a layer has.

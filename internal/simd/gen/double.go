@@ -12,6 +12,11 @@ The register tile of the float64 matrix product: C[6, 8] -= A[k, 6]ᵀ * B[k, 8]
 	g.load("a", "SI")
 	g.load("b", "BX")
 	g.load("k", "CX")
+	g.op("LEAQ (DX)(DX*2), R8")
+	g.op("LEAQ (DI)(DX*4), R9")
+	for _, at := range []string{"(DI)", "(DI)(DX*1)", "(DI)(DX*2)", "(DI)(R8*1)", "(R9)", "(R9)(DX*1)"} {
+		g.op("PREFETCHT0 %s", at) // C comes from memory, and its rows are far apart
+	}
 	for i := range 12 {
 		g.op("VXORPD X%d, X%[1]d, X%[1]d", i)
 	}
