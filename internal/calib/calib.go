@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -43,8 +44,7 @@ type Point struct {
 	Hessian []float64
 	h32     []float32
 	once    sync.Once
-	pending []float32 // rows that are not in the Hessian yet, in panels
-	waiting int       // how many
+	pending []float32 // rows that are not in the Hessian yet
 	// Held is rows of samples that were held out, [rows, Width].
 	Held []float32
 	// Hits is how many tokens each expert that reads this point got, and ExpertSumSq the squares of those; nil where none
@@ -104,10 +104,45 @@ func (p *Point) add(x []float32, rows int) {
 	if p.Hessian == nil {
 		return
 	}
-	for rows > 0 {
-		n := min(rows, ProductRows-p.waiting)
-		p.wait(x[:n*w], n)
-		x, rows = x[n*w:], rows-n
+	for len(x) > 0 {
+		if p.pending == nil {
+			p.pending = make([]float32, 0, ProductRows*w)
+		}
+		n := min(len(x), ProductRows*w-len(p.pending))
+		p.pending, x = append(p.pending, x[:n]...), x[n:]
+		if len(p.pending) == ProductRows*w {
+			p.flush()
+		}
+	}
+}
+
+// Products of rows are summed in float32 within ProductRows of them, and those sums in float64. strip is how many rows of it are
+// worked at once: they bound the memory for partial sums.
+const (
+	ProductRows = 1024
+	strip       = 256
+)
+
+// flush adds xᵀx of the rows that are pending. Only what lies on and right of the diagonal's strips is added; Mirror fills in
+// the rest.
+func (p *Point) flush() {
+	x, w := p.pending, p.Width
+	p.pending = p.pending[:0]
+	if len(x) == 0 {
+		return
+	}
+	part := make([]float32, min(strip, w)*w)
+	for top := 0; top < w; top += strip {
+		height, width := min(strip, w-top), w-top
+		simd.Gemm(part, width, x[top:], w, true, x[top:], w, false, height, width, len(x)/w, false)
+		par.For(height, 16, func(i, j int) {
+			for r := i; r < j; r++ {
+				out := p.Hessian[(top+r)*w+top : (top+r+1)*w]
+				for k, v := range part[r*width : (r+1)*width] {
+					out[k] += float64(v)
+				}
+			}
+		})
 	}
 }
 
