@@ -15,18 +15,23 @@ import (
 // backendName is the name under which pare's backend is registered with GoMLX.
 const backendName = "pare"
 
-// backend implements compute.Backend on package cpu: one device, memory shared with the host.
+// backend implements compute.Backend on package cpu. Its devices, one unless more are asked for, are parts of the host's memory that
+// take turns on the host's processors (cpu/collective.go).
 type backend struct {
 	mu          sync.Mutex
 	definitions map[string]*definition   // of composites, by function name
 	bodies      map[string]*graphBuilder // of graphs that define composites, while they are drawn
 	last        *cpu.Exec                // compiled last
-	arena       *cpu.Arena               // of all programs, which run one after the other
+	arenas      []*cpu.Arena             // by device; of all programs, which run one after the other
 	finished    bool
 }
 
-func newBackend() *backend {
-	return &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}, arena: cpu.NewArena()}
+func newBackend(devices int) *backend {
+	b := &backend{definitions: map[string]*definition{}, bodies: map[string]*graphBuilder{}}
+	for range devices {
+		b.arenas = append(b.arenas, cpu.NewArena())
+	}
+	return b
 }
 
 // compiled returns what was compiled last.
@@ -39,7 +44,7 @@ func (b *backend) compiled() *cpu.Exec {
 func (b *backend) Name() string        { return backendName }
 func (b *backend) String() string      { return backendName }
 func (b *backend) Description() string { return "pare's CPU executor" }
-func (b *backend) NumDevices() int     { return 1 }
+func (b *backend) NumDevices() int     { return len(b.arenas) }
 func (b *backend) IsFinalized() bool   { return b.finished }
 
 func (b *backend) DeviceDescription(compute.DeviceNum) string {
@@ -100,6 +105,7 @@ func (b *backend) Capabilities() compute.Capabilities {
 // buffer implements compute.Buffer.
 type buffer struct {
 	backend *backend
+	device  compute.DeviceNum
 	b       *cpu.Buffer // nil once finalized or donated
 }
 
@@ -124,7 +130,7 @@ func (b *buffer) Shape() (shapes.Shape, error) {
 	return gomlxShape(b.b.Shape), nil
 }
 
-func (b *buffer) DeviceNum() (compute.DeviceNum, error) { return 0, b.valid() }
+func (b *buffer) DeviceNum() (compute.DeviceNum, error) { return b.device, b.valid() }
 
 func (b *buffer) ToFlatData(flat any) error {
 	if err := b.valid(); err != nil {
@@ -141,7 +147,11 @@ func (b *buffer) Data() (any, error) {
 }
 
 func (b *buffer) CopyToDevice(n compute.DeviceNum) (compute.Buffer, error) {
-	return nil, fmt.Errorf("backend %s has one device, no number %d: %w", backendName, n, compute.ErrNotImplemented)
+	shape, err := b.Shape()
+	if err != nil {
+		return nil, err
+	}
+	return b.backend.BufferFromFlatData(n, b.b.Data, shape)
 }
 
 func (b *backend) BufferFromFlatData(n compute.DeviceNum, flat any, shape shapes.Shape) (compute.Buffer, error) {
@@ -155,13 +165,21 @@ func (b *backend) BufferFromFlatData(n compute.DeviceNum, flat any, shape shapes
 func (b *backend) HasSharedBuffers() bool { return true }
 
 func (b *backend) NewSharedBuffer(n compute.DeviceNum, shape shapes.Shape) (compute.Buffer, any, error) {
-	if n != 0 {
-		return nil, nil, fmt.Errorf("backend %s has one device, no number %d", backendName, n)
+	if err := b.checkDevice(n); err != nil {
+		return nil, nil, err
 	}
 	s, err := cpuShape(shape)
 	if err != nil {
 		return nil, nil, err
 	}
 	c := cpu.NewBuffer(s)
-	return &buffer{b, c}, c.Data, nil
+	return &buffer{b, n, c}, c.Data, nil
+}
+
+// checkDevice returns an error for the number of a device that the backend has not.
+func (b *backend) checkDevice(n compute.DeviceNum) error {
+	if n < 0 || int(n) >= len(b.arenas) {
+		return fmt.Errorf("backend %s has no device %d, it has %d", backendName, n, len(b.arenas))
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -19,6 +20,8 @@ type graphBuilder struct {
 	name     string
 	main     *function
 	named    map[string]*function
+	spmd     bool                // runs on all assigned devices, which meet in collectives
+	assigned []compute.DeviceNum // by replica; nil for a program that runs on any device
 	compiled bool
 }
 
@@ -61,6 +64,35 @@ func (g *graphBuilder) OpShape(v compute.Value) (shapes.Shape, error) {
 	return gomlxShape(x.n.Shape()), nil
 }
 
+// DistributedSPMD makes the graph a program that several devices run together, by default the first ones.
+func (g *graphBuilder) DistributedSPMD(n int) error {
+	if n < 1 || n > g.backend.NumDevices() || g.compiled {
+		return fmt.Errorf("graph %q for %d devices, backend %s has %d", g.name, n, backendName, g.backend.NumDevices())
+	}
+	g.spmd, g.assigned = true, nil
+	for d := range n {
+		g.assigned = append(g.assigned, compute.DeviceNum(d))
+	}
+	return nil
+}
+
+// DeviceAssignment says which devices run the graph.
+func (g *graphBuilder) DeviceAssignment(devices ...compute.DeviceNum) error {
+	if want := max(1, len(g.assigned)); len(devices) != want {
+		return fmt.Errorf("graph %q runs on %d devices, %d were assigned", g.name, want, len(devices))
+	}
+	for i, d := range devices {
+		if err := g.backend.checkDevice(d); err != nil {
+			return err
+		}
+		if slices.Contains(devices[:i], d) {
+			return fmt.Errorf("graph %q: device %d was assigned twice", g.name, d)
+		}
+	}
+	g.assigned = slices.Clone(devices)
+	return nil
+}
+
 // Compile makes the main function executable.
 func (g *graphBuilder) Compile() (compute.Executable, error) {
 	if g.compiled {
@@ -76,17 +108,27 @@ func (g *graphBuilder) Compile() (compute.Executable, error) {
 	}
 	g.backend.mu.Lock()
 	defer g.backend.mu.Unlock()
-	e.Share(g.backend.arena)
+	x := &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names, assigned: g.assigned}
+	if x.assigned == nil {
+		e.Share(g.backend.arenas[0])
+	} else {
+		arenas := make([]*cpu.Arena, len(x.assigned))
+		for i, d := range x.assigned {
+			arenas[i] = g.backend.arenas[d]
+		}
+		e.Share(arenas...)
+	}
 	g.backend.last = e
-	return &executable{backend: g.backend, name: g.name, exec: e, names: g.main.names}, nil
+	return x, nil
 }
 
 // executable implements compute.Executable.
 type executable struct {
-	backend *backend
-	name    string
-	exec    *cpu.Exec
-	names   []string
+	backend  *backend
+	name     string
+	exec     *cpu.Exec
+	names    []string
+	assigned []compute.DeviceNum // by replica; nil where the caller chooses one
 }
 
 func (e *executable) Finalize() { e.exec.Release() }
@@ -105,8 +147,19 @@ func gomlxShapes(list []cpu.Shape) []shapes.Shape {
 	return out
 }
 
-// Execute runs the program. A panic of a kernel becomes an error.
-func (e *executable) Execute(inputs []compute.Buffer, donate []bool, _ compute.DeviceNum) (out []compute.Buffer, err error) {
+// Execute runs the program on its devices, or on the one that is given. Inputs are those of the first device, then those of the second, and
+// so on, and so are the outputs. A panic of a kernel becomes an error.
+func (e *executable) Execute(inputs []compute.Buffer, donate []bool, device compute.DeviceNum) (out []compute.Buffer, err error) {
+	assigned := e.assigned
+	if assigned == nil {
+		if err := e.backend.checkDevice(device); err != nil {
+			return nil, err
+		}
+		assigned = []compute.DeviceNum{device}
+	}
+	if n := len(e.names) * len(assigned); len(inputs) != n || donate != nil && len(donate) != n {
+		return nil, fmt.Errorf("graph %q has %d parameters on %d devices: %d inputs, %d of them said to be donated or not", e.name, len(e.names), len(assigned), len(inputs), len(donate))
+	}
 	in := make([]*cpu.Buffer, len(inputs))
 	for i, x := range inputs {
 		b, ok := x.(*buffer)
@@ -115,6 +168,9 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, _ compute.D
 		}
 		if err := b.valid(); err != nil {
 			return nil, fmt.Errorf("input %d of graph %q: %w", i, e.name, err)
+		}
+		if d := assigned[i/len(e.names)]; b.device != d {
+			return nil, fmt.Errorf("input %d of graph %q is on device %d, not on %d", i, e.name, b.device, d)
 		}
 		in[i] = b.b
 	}
@@ -134,7 +190,7 @@ func (e *executable) Execute(inputs []compute.Buffer, donate []bool, _ compute.D
 	}
 	out = make([]compute.Buffer, len(results))
 	for i, r := range results {
-		out[i] = &buffer{e.backend, r}
+		out[i] = &buffer{e.backend, assigned[i/(len(results)/len(assigned))], r}
 	}
 	return out, nil
 }

@@ -12,18 +12,23 @@ import (
 
 // openBackend returns the backend that a configuration names: "pare", or one that was linked in ("xla:cuda", "go"), with
 // options after a colon as that backend reads them. "" is $GOMLX_BACKEND, and where that is empty too pare's own: never
-// what happens to be linked, so that the same binary trains the same way everywhere.
-func openBackend(config string) (compute.Backend, error) {
+// what happens to be linked, so that the same binary trains the same way everywhere. It has at least so many devices: pare's own exactly
+// as many, of others those that are there, and too few are an error.
+func openBackend(config string, devices int) (compute.Backend, error) {
 	config = cmp.Or(config, os.Getenv(compute.ConfigEnvVar))
 	if err := CheckBackend(config); err != nil {
 		return nil, err
 	}
 	if name, _, _ := strings.Cut(config, ":"); name == "" || name == backendName {
-		return newBackend(), nil
+		return newBackend(devices), nil
 	}
 	b, err := compute.NewWithConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("backend %q: %w", config, err)
+	}
+	if n := b.NumDevices(); n < devices {
+		b.Finalize()
+		return nil, fmt.Errorf("backend %q has %d devices here, %d are asked for", config, n, devices)
 	}
 	return b, nil
 }

@@ -19,7 +19,7 @@ func TestOpenBackend(t *testing.T) {
 					t.Setenv("GOMLX_BACKEND", config)
 					given = ""
 				}
-				b, err := openBackend(given)
+				b, err := openBackend(given, 1)
 				switch {
 				case err != nil && !strings.Contains(err.Error(), want):
 					t.Errorf("%s: %v", how, err)

@@ -43,7 +43,7 @@ var otherOps = []compute.OpType{
 	compute.OpTypeReduceLogicalXor, compute.OpTypeReduceMax, compute.OpTypeReduceMin, compute.OpTypeReduceProduct,
 	compute.OpTypeReduceSum, compute.OpTypeReshape, compute.OpTypeReverse, compute.OpTypeScatterMax, compute.OpTypeScatterMin,
 	compute.OpTypeScatterSum, compute.OpTypeSlice, compute.OpTypeTranspose, compute.OpTypeWhere,
-	compute.OpTypeOptimizationBarrier, compute.OpTypeSchedulingBarrier,
+	compute.OpTypeOptimizationBarrier, compute.OpTypeSchedulingBarrier, compute.OpTypeAllReduce,
 }
 
 // make adds nodes to the program. A panic of package cpu, which means that shapes do not fit, becomes an error.

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -27,6 +28,36 @@ func (f *function) reduce(op compute.OpType, kind string, x compute.Value, axes 
 		return nil, err
 	}
 	return f.make(op, func(p *cpu.Program) *cpu.Node { return p.Reduce(kind, n[0], axes...) })
+}
+
+// collectives are the reductions over devices.
+var collectives = map[compute.ReduceOpType]string{
+	compute.ReduceOpSum: "add", compute.ReduceOpProduct: "mul", compute.ReduceOpMax: "max", compute.ReduceOpMin: "min",
+}
+
+// AllReduce combines the values that the devices of each group have for the operands. Devices are given by their place in the
+// assignment; each must be in one group.
+func (f *function) AllReduce(xs []compute.Value, reduction compute.ReduceOpType, groups [][]int) ([]compute.Value, error) {
+	n, err := f.nodes(xs...)
+	if err != nil {
+		return nil, err
+	}
+	kind := collectives[reduction]
+	if kind == "" || !f.builder.spmd {
+		return nil, fmt.Errorf("all-reduce %s in graph %q, which runs on several devices: %t", reduction, f.builder.name, f.builder.spmd)
+	}
+	if all := slices.Concat(groups...); len(all) != len(f.builder.assigned) {
+		return nil, fmt.Errorf("all-reduce over groups %v of devices, graph %q has %d", groups, f.builder.name, len(f.builder.assigned))
+	}
+	var out []compute.Value
+	_, err = f.make(compute.OpTypeAllReduce, func(p *cpu.Program) *cpu.Node {
+		results := p.AllReduce(kind, n, groups)
+		for _, r := range results {
+			out = append(out, &value{f, r})
+		}
+		return results[0]
+	})
+	return out, err
 }
 
 func (f *function) ArgMinMax(x compute.Value, axis int, d dtypes.DType, least bool) (compute.Value, error) {

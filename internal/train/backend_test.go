@@ -29,7 +29,7 @@ var gomlxBackend = sync.OnceValue(func() compute.Backend {
 
 // TestBackendSuite runs GoMLX's own tests of backends, those that use no half-precision types and no closures.
 func TestBackendSuite(t *testing.T) {
-	b := newBackend()
+	b := newBackend(1)
 	t.Run("ConvertDType", func(t *testing.T) { backendtest.TestConvertDType(t, b) })
 	t.Run("Bitcast", func(t *testing.T) { backendtest.TestBitcast(t, b) })
 	t.Run("Exec", func(t *testing.T) { backendtest.TestExec(t, b) })
@@ -56,7 +56,7 @@ func agree(t *testing.T, tolerance float64, build func(g *Graph, in []*Node) []*
 	if err != nil {
 		t.Fatalf("reference: %v", err)
 	}
-	b := newBackend()
+	b := newBackend(1)
 	var first []*tensors.Tensor
 	for _, threads := range []int{1, 3} {
 		par.SetThreads(threads)

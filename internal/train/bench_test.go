@@ -94,7 +94,7 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(tokens/best.Seconds(), "tok/s")
 			b.ReportMetric(cpu.Seconds(), "cpu-s")
 			b.ReportMetric(float64(flops)/best.Seconds()/1e9, "GFLOP/s")
-			b.ReportMetric(float64(t.steps[stepKey{s.rows, s.length, false, true}].exec.Memory())/1e6, "MB")
+			b.ReportMetric(float64(t.steps[stepKey{s.rows, s.length, false, true, false}].exec.Memory())/1e6, "MB")
 			b.ReportMetric(float64(m.Graph.Parameters())/1e6, "Mparams")
 			if testing.Verbose() {
 				profile(b, t, step)

@@ -36,7 +36,7 @@ func TestCheckpoint(t *testing.T) {
 			}
 			var out [][]float32
 			for _, g := range grads {
-				x, err := download(g)
+				x, err := download(g[0])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,7 +71,7 @@ func TestCheckpointMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := tr.program(stepKey{s.rows, s.length, false, true})
+		p, err := tr.program(stepKey{s.rows, s.length, false, true, false})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func curve(t *testing.T, s benchShape, steps int, dir string) []float64 {
 	var weights []float32
 	for i, v := range tr.student.variables {
 		index.Weights = append(index.Weights, map[string]any{"name": v.name, "dims": v.dims, "decay": v.decay})
-		x, err := download(tr.vars[i])
+		x, err := download(tr.vars[i][0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -101,7 +101,7 @@ func golden(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer want.Close()
-	b := newBackend()
+	b := newBackend(1)
 	for _, s := range io.Sequences {
 		ids := tensors.FromFlatDataAndDimensions(s.IDs, 1, len(s.IDs))
 		got, err := evaluate(b, drawn(m.Graph, func(v map[*model.Node]*Node, _ []*Node) []*Node { return []*Node{v[m.Graph.Logits]} }),
@@ -162,7 +162,7 @@ func TestDrawing(t *testing.T) {
 			}
 			shown = append(shown, n)
 		}
-		got, err := evaluate(newBackend(), drawn(m.Graph, func(v map[*model.Node]*Node, _ []*Node) []*Node {
+		got, err := evaluate(newBackend(1), drawn(m.Graph, func(v map[*model.Node]*Node, _ []*Node) []*Node {
 			var out []*Node
 			for _, n := range shown {
 				out = append(out, v[n])
@@ -221,7 +221,7 @@ func TestGradients(t *testing.T) {
 			}
 			return out
 		}
-		b := newBackend()
+		b := newBackend(1)
 		exact := grads(b, f64)
 		closeTo(t, "float32", m.Graph, grads(b, f32), exact, 2e-4)
 		closeTo(t, "GoMLX", m.Graph, grads(gomlxBackend(), f64), exact, 1e-8)

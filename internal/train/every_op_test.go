@@ -20,7 +20,7 @@ var elsewhere = map[compute.OpType]func(t *testing.T){
 	compute.OpTypeBroadcastInDim: TestMovingOps, compute.OpTypeCall: TestNorm,
 	compute.OpTypeConcatenate: TestMovingOps, compute.OpTypeConvertDType: TestBinaryOps, compute.OpTypeDotGeneral: TestDotGeneral,
 	compute.OpTypeDynamicSlice: TestUnreferencedOps, compute.OpTypeDynamicUpdateSlice: TestUnreferencedOps,
-	compute.OpTypeGather: TestIndexing, compute.OpTypeScatterMax: TestIndexing, compute.OpTypeScatterMin: TestIndexing,
+	compute.OpTypeAllReduce: TestAllReduce, compute.OpTypeGather: TestIndexing, compute.OpTypeScatterMax: TestIndexing, compute.OpTypeScatterMin: TestIndexing,
 	compute.OpTypeScatterSum: TestIndexing, compute.OpTypeIota: TestMovingOps, compute.OpTypePad: TestMovingOps,
 	compute.OpTypeReshape: TestMovingOps, compute.OpTypeReverse: TestMovingOps, compute.OpTypeSlice: TestMovingOps,
 	compute.OpTypeTranspose: TestMovingOps, compute.OpTypeWhere: TestBinaryOps,
@@ -34,7 +34,7 @@ var elsewhere = map[compute.OpType]func(t *testing.T){
 // operation that is added without either fails.
 func TestEveryOp(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 1))
-	for op := range newBackend().Capabilities().Operations {
+	for op := range newBackend(1).Capabilities().Operations {
 		t.Run(op.String(), func(t *testing.T) {
 			operands := operandsOf(op)
 			switch {
@@ -55,7 +55,7 @@ func TestEveryOp(t *testing.T) {
 			if err != nil {
 				t.Fatalf("reference: %v", err)
 			}
-			got, err := applyOp(newBackend(), op, d, in)
+			got, err := applyOp(newBackend(1), op, d, in)
 			if err != nil {
 				t.Fatal(err)
 			}

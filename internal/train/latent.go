@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/gomlx/compute"
-
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/tensor"
 )
@@ -42,8 +40,8 @@ func NewTuner(m *model.Model, losses []Loss, s Settings, latents map[*model.Weig
 	if err != nil {
 		return nil, err
 	}
-	front.moments, front.mean = [2][]compute.Buffer{}, nil // the parameters have their own
-	t := &Tuner{front: front, back: &Trainer{backend: front.backend, settings: front.settings, steps: map[stepKey]*program{}}}
+	front.moments, front.mean = [2][]array{}, nil // the parameters have their own
+	t := &Tuner{front: front, back: &Trainer{devices: front.devices, settings: front.settings, steps: map[stepKey]*program{}}}
 	t.back.student = &student{model: m, place: map[string]int{}, adapted: map[*model.Weight]bool{}}
 	for _, i := range front.trained {
 		v := *front.student.variables[i]
@@ -73,7 +71,7 @@ func NewTuner(m *model.Model, losses []Loss, s Settings, latents map[*model.Weig
 func (t *Tuner) show() error {
 	for k, i := range t.front.trained {
 		v := t.front.student.variables[i]
-		values, err := download(t.back.vars[k])
+		values, err := download(t.back.vars[k][0])
 		if err != nil {
 			return err
 		}
@@ -86,7 +84,7 @@ func (t *Tuner) show() error {
 				return err
 			}
 		}
-		if t.front.vars[i], err = upload(t.front.backend, values, v.dims...); err != nil {
+		if t.front.vars[i], err = t.front.devices.replicate(values, v.dims...); err != nil {
 			return err
 		}
 	}
@@ -114,15 +112,15 @@ func (t *Tuner) step(ctx context.Context, batches []*Batch) (*Metrics, error) {
 		if l == nil {
 			continue
 		}
-		g, err := download(grads[k])
+		g, err := download(grads[k][0])
 		if err != nil {
 			return nil, err
 		}
-		p, err := download(t.back.vars[k])
+		p, err := download(t.back.vars[k][0])
 		if err != nil {
 			return nil, err
 		}
-		if grads[k], err = upload(t.back.backend, l.Pull(p, g), t.back.student.variables[k].dims...); err != nil {
+		if grads[k], err = t.back.devices.replicate(l.Pull(p, g), t.back.student.variables[k].dims...); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +152,7 @@ func (t *Tuner) Tensors() (map[*model.Weight]*tensor.Tensor, error) {
 		if w == nil { // a parameter of a loss
 			continue
 		}
-		values, err := download(from[k])
+		values, err := download(from[k][0])
 		if err != nil {
 			return nil, err
 		}

@@ -27,7 +27,7 @@ type mapsKey struct {
 
 // NewMaps prepares to compute attention probabilities of a model, on pare's own backend.
 func NewMaps(m *model.Model) *Maps {
-	return &Maps{backend: newBackend(), model: m, weights: map[*model.Weight]compute.Buffer{}, programs: map[mapsKey]*program{}}
+	return &Maps{backend: newBackend(1), model: m, weights: map[*model.Weight]compute.Buffer{}, programs: map[mapsKey]*program{}}
 }
 
 // attentionOf returns the attention node of a layer, nil where it has none.

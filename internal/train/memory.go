@@ -8,16 +8,17 @@ import (
 	"github.com/parelm/pare/model"
 )
 
-// Forecast is what training keeps in memory on pare's own backend.
+// Forecast is what training keeps in memory on pare's own backend: of each device, for all of them hold everything but the batch.
 type Forecast struct {
+	Devices int
 	Values  int64 // of all variables
 	Trained int64 // of those that are trained
 	Result  int64 // of the weights that come out: with LoRA whole matrices
 	Arena   int64 // bytes of working memory of a step: activations, their gradients, a piece of logits
-	Inputs  int64 // bytes that come with a batch
+	Inputs  int64 // bytes that come with a device's part of a batch
 }
 
-// Bytes returns the memory of weights, gradients, two moments, with ema their mean, a batch, and a step's work.
+// Bytes returns the memory that one device needs for weights, gradients, two moments, with ema their mean, a batch, and a step's work.
 func (f *Forecast) Bytes(ema bool) int64 {
 	copies := int64(3)
 	if ema {
@@ -40,7 +41,8 @@ func Foresee(m *model.Model, losses []Loss, s Settings, batch, length int) (*For
 	if err != nil {
 		return nil, err
 	}
-	f := &Forecast{}
+	d := devices{newBackend(max(s.Devices, 1)), max(s.Devices, 1)}
+	f := &Forecast{Devices: d.n}
 	for _, v := range st.variables {
 		f.Values += int64(v.shape().Size())
 		if v.trained {
@@ -52,12 +54,12 @@ func Foresee(m *model.Model, losses []Loss, s Settings, batch, length int) (*For
 			f.Result += int64(w.Len())
 		}
 	}
-	g := &stepGraph{student: st, losses: losses, batch: batch, length: length, gradients: true, checkpoint: s.Checkpoint}
+	g := &stepGraph{student: st, losses: losses, batch: d.rowsEach(batch), length: length, gradients: true, checkpoint: s.Checkpoint, sum: d.n > 1}
 	params := g.params(inputs)
 	for _, p := range params[len(st.variables):] {
 		f.Inputs += int64(p.ByteSize())
 	}
-	p, err := compileProgram(newBackend(), "training step", params, func(in []*Node) []*Node { return g.build(in, inputs) })
+	p, err := d.compile("training step", params, func(in []*Node) []*Node { return g.build(in, inputs) })
 	if err != nil {
 		return nil, fmt.Errorf("planning: %w", err)
 	}

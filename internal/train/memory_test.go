@@ -11,11 +11,11 @@ func TestForesee(t *testing.T) {
 	m := benchModel(t, s)
 	arena := map[string]int64{}
 	for name, set := range map[string]Settings{
-		"full": {}, "checkpoint": {Checkpoint: true}, "lora": {LoRA: &LoRA{Rank: 4}},
+		"full": {}, "devices": {Devices: 3}, "checkpoint": {Checkpoint: true}, "lora": {LoRA: &LoRA{Rank: 4}},
 		"some": {Train: func(name string) bool { return name == "layers.1.mlp.down" }},
 	} {
 		set.Schedule.Steps = 1
-		f, err := Foresee(m, []Loss{crossEntropy()}, set, s.rows, s.length)
+		f, err := Foresee(m, []Loss{crossEntropy()}, set, s.rows*max(1, set.Devices), s.length)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,7 +23,7 @@ func TestForesee(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := tr.program(stepKey{s.rows, s.length, false, true})
+		p, err := tr.program(stepKey{s.rows, s.length, false, true, set.Devices > 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -240,7 +240,7 @@ func TestUnreferencedOps(t *testing.T) {
 	y := tensors.FromValue([]float32{-1, float32(math.Copysign(0, -1)), 0, nan, nan})
 	m := tensors.FromValue([][]float32{{1, 2, 3}, {4, 5, 6}})
 	at := tensors.FromValue([]int32{1, 2})
-	got, err := evaluate(newBackend(), func(g *Graph, in []*Node) []*Node {
+	got, err := evaluate(newBackend(1), func(g *Graph, in []*Node) []*Node {
 		x, y, m := in[0], in[1], in[2]
 		at := []*Node{Reshape(SliceAxis(in[3], 0, AxisElem(0))), Reshape(SliceAxis(in[3], 0, AxisElem(1)))}
 		return []*Node{

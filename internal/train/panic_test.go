@@ -31,7 +31,7 @@ func TestPanicIsAnError(t *testing.T) {
 	for threads := 1; threads <= 3; threads++ {
 		par.SetThreads(threads)
 		s := shapes.Make(f32Type, 4)
-		b := newBackend()
+		b := newBackend(1)
 		p, err := compileProgram(b, "explosive", []shapes.Shape{s}, func(in []*Node) []*Node {
 			c := &composite{name: "explosive", kernel: explosive{}, outs: []shapes.Shape{s}, forward: func(in []*Node) []*Node { return in }}
 			return c.apply(in[0])

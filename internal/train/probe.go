@@ -40,7 +40,7 @@ type Probed struct {
 
 // Run computes the loss.
 func (p *Probe) Run(l Loss) (*Probed, error) {
-	b := newBackend()
+	b := newBackend(1)
 	arrays, weights := p.arrays()
 	var in []compute.Buffer
 	var params []shapes.Shape

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/distributed"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
@@ -19,9 +20,19 @@ type program struct {
 
 // compileProgram draws and compiles a graph with the given parameters. GoMLX panics where something is wrong with a
 // graph; here it becomes an error.
-func compileProgram(b compute.Backend, name string, params []shapes.Shape, build func(in []*Node) []*Node) (p *program, err error) {
+func compileProgram(b compute.Backend, name string, params []shapes.Shape, build func(in []*Node) []*Node) (*program, error) {
+	return compileOn(b, nil, name, params, build)
+}
+
+// compileOn is compileProgram for the devices of a mesh together; nil is one device.
+func compileOn(b compute.Backend, mesh *distributed.DeviceMesh, name string, params []shapes.Shape, build func(in []*Node) []*Node) (p *program, err error) {
 	defer catch(name, &err)
 	g := NewGraph(b, name)
+	if mesh != nil {
+		if err := g.SetSPMD(mesh); err != nil {
+			return nil, fmt.Errorf("compiling %s: %w", name, err)
+		}
+	}
 	in := make([]*Node, len(params))
 	for i, s := range params {
 		in[i] = Parameter(g, fmt.Sprint("p", i), s)
@@ -36,14 +47,16 @@ func compileProgram(b compute.Backend, name string, params []shapes.Shape, build
 	return p, nil
 }
 
-// run executes the graph. Donated inputs are gone afterwards.
+// run executes the graph. Donated inputs are gone afterwards. Inputs and outputs are those of the first device, then those of the next.
 func (p *program) run(in []compute.Buffer, donate []bool) (out []compute.Buffer, err error) {
 	defer catch(p.graph.Name(), &err)
 	if donate == nil {
 		donate = make([]bool, len(in))
 	}
-	for _, t := range p.graph.RunWithBuffers(in, donate, 0) {
-		b, err := t.DonateBuffer(p.backend, 0)
+	tensors := p.graph.RunWithBuffers(in, donate, 0)
+	each := len(tensors) / p.graph.NumDevices()
+	for i, t := range tensors {
+		b, err := t.DonateBuffer(p.backend, compute.DeviceNum(i/each))
 		if err != nil {
 			return nil, err
 		}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"math"
 	"slices"
-
-	"github.com/gomlx/compute"
 )
 
 // The state of a trainer is what its next step depends on besides the batches: the number of steps done, the trained
@@ -31,13 +29,13 @@ type stateArray struct {
 const maxStateHeader = 64 << 20
 
 // sets lists the groups of arrays of a state.
-func (t *Trainer) sets() (names []string, arrays []*[]compute.Buffer) {
-	weights := make([]compute.Buffer, len(t.trained))
+func (t *Trainer) sets() (names []string, arrays []*[]array) {
+	weights := make([]array, len(t.trained))
 	for k, i := range t.trained {
 		weights[k] = t.vars[i]
 	}
 	names = []string{"weights", "first moments", "second moments"}
-	arrays = []*[]compute.Buffer{&weights, &t.moments[0], &t.moments[1]}
+	arrays = []*[]array{&weights, &t.moments[0], &t.moments[1]}
 	if t.mean != nil {
 		names, arrays = append(names, "mean"), append(arrays, &t.mean)
 	}
@@ -70,7 +68,7 @@ func (t *Trainer) Save(w io.Writer) error {
 	}
 	for _, set := range sets {
 		for _, b := range *set {
-			values, err := download(b)
+			values, err := download(b[0]) // the same on all devices
 			if err != nil {
 				return err
 			}
@@ -105,14 +103,14 @@ func (t *Trainer) Load(r io.Reader) error {
 	if h.Step < 0 || !slices.EqualFunc(h.Arrays, want.Arrays, func(a, b stateArray) bool { return a.Name == b.Name && slices.Equal(a.Dims, b.Dims) }) {
 		return fmt.Errorf("training state is of another model or other settings")
 	}
-	loaded := make([][]compute.Buffer, len(sets))
+	loaded := make([][]array, len(sets))
 	for i := range sets {
 		for _, v := range t.trainedVariables() {
 			values, err := readFloats(in, v.shape().Size())
 			if err != nil {
 				return fmt.Errorf("training state, %s of %s: %w", names[i], v.name, err)
 			}
-			b, err := upload(t.backend, values, v.dims...)
+			b, err := t.devices.replicate(values, v.dims...)
 			if err != nil {
 				return err
 			}
@@ -122,7 +120,7 @@ func (t *Trainer) Load(r io.Reader) error {
 	for k, i := range t.trained {
 		t.vars[i] = loaded[0][k]
 	}
-	t.step, t.moments = h.Step, [2][]compute.Buffer{loaded[1], loaded[2]}
+	t.step, t.moments = h.Step, [2][]array{loaded[1], loaded[2]}
 	if t.mean != nil {
 		t.mean = loaded[3]
 	}

@@ -21,9 +21,12 @@ func TestStateResumesExactly(t *testing.T) {
 		}
 		return []*Batch{b}
 	}
-	for _, ema := range []float64{0, 0.9} {
+	for _, c := range []struct {
+		ema     float64
+		devices int
+	}{{0, 1}, {0.9, 2}} {
 		open := func() *Trainer {
-			s := Settings{Optimizer: Optimizer{Rate: 1e-2, Decay: 0.1, Clip: 1}, Schedule: Schedule{Steps: 6, Warmup: 2}, EMA: ema}
+			s := Settings{Optimizer: Optimizer{Rate: 1e-2, Decay: 0.1, Clip: 1}, Schedule: Schedule{Steps: 6, Warmup: 2}, EMA: c.ema, Devices: c.devices}
 			tr, err := New(m, []Loss{crossEntropy()}, s)
 			if err != nil {
 				t.Fatal(err)
@@ -57,7 +60,7 @@ func TestStateResumesExactly(t *testing.T) {
 			step(broken)
 		}
 		if !bytes.Equal(state(broken), state(whole)) {
-			t.Errorf("EMA %g: training with breaks made other weights", ema)
+			t.Errorf("EMA %g, %d devices: training with breaks made other weights", c.ema, c.devices)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/parelm/pare/model"
 )
 
-// The graph of one step. It takes, in order: the variables; the sums of gradients so far, where there are any; ids and
+// The graph of one step, on one device or several. It takes, in order: the variables; the sums of gradients so far, where there are any; ids and
 // labels i32 [batch, length], the weight of every row f32 [rows], the inputs of the losses. It gives the gradients of
 // the trained variables, then the losses: their weighted sum first.
 //
@@ -24,6 +24,7 @@ type stepGraph struct {
 	batch, length int
 	accumulate    bool // add to given sums of gradients
 	gradients     bool // else losses alone
+	sum           bool // add up the gradients of all devices
 	checkpoint    bool // keep the inputs of layers alone and compute the rest twice
 }
 
@@ -134,6 +135,9 @@ func (s *stepGraph) build(in []*Node, inputs []Input) []*Node {
 		if sums != nil {
 			out[i] = Add(sums[i], out[i])
 		}
+	}
+	if s.sum {
+		out = sumOver(out)
 	}
 	return append(out, d.metrics())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -30,6 +31,8 @@ type Settings struct {
 	Checkpoint bool
 	// Backend names what computes, as openBackend reads it: "" is $GOMLX_BACKEND, else pare's own.
 	Backend string
+	// Devices is how many of the backend's devices share a batch; 0 means 1.
+	Devices int
 }
 
 // ErrNotFinite is the class of errors of a step whose loss or gradient is not a number. The state is that before the step.
@@ -37,25 +40,26 @@ var ErrNotFinite = errors.New("not finite")
 
 // Trainer trains a model.
 type Trainer struct {
-	backend  compute.Backend
+	devices  devices
 	student  *student
 	settings Settings
 	losses   []Loss
 	inputs   []Input
 
-	vars    []compute.Buffer // values of the variables
-	trained []int            // which of them are trained
-	moments [2][]compute.Buffer
-	mean    []compute.Buffer // with EMA
-	step    int              // steps done
+	vars    []array // values of the variables
+	trained []int   // which of them are trained
+	moments [2][]array
+	mean    []array // with EMA
+	step    int     // steps done
 
 	steps        map[stepKey]*program
 	update, norm *program
 }
 
 type stepKey struct {
-	batch, length         int
+	batch, length         int // of one device
 	accumulate, gradients bool
+	sum                   bool // over the devices
 }
 
 // Batch is a number of sequences of one length with what should follow each token.
@@ -122,6 +126,9 @@ func New(m *model.Model, losses []Loss, s Settings) (*Trainer, error) {
 	if !(s.EMA >= 0 && s.EMA < 1) {
 		return nil, fmt.Errorf("EMA is %g, must be at least 0 and below 1", s.EMA)
 	}
+	if s.Devices = max(s.Devices, 1); s.Devices > MaxDevices {
+		return nil, fmt.Errorf("%d devices, the limit is %d", s.Devices, MaxDevices)
+	}
 	inputs, err := inputsOf(losses)
 	if err != nil {
 		return nil, err
@@ -130,11 +137,11 @@ func New(m *model.Model, losses []Loss, s Settings) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := openBackend(s.Backend)
+	b, err := openBackend(s.Backend, s.Devices)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{backend: b, student: st, settings: s, losses: losses, inputs: inputs, steps: map[stepKey]*program{}}
+	t := &Trainer{devices: devices{b, s.Devices}, student: st, settings: s, losses: losses, inputs: inputs, steps: map[stepKey]*program{}}
 	for i, v := range st.variables {
 		x, err := v.value()
 		if err != nil {
@@ -153,7 +160,7 @@ func (t *Trainer) addVariable(i int, v *variable, x []float32) error {
 			return fmt.Errorf("weight %s holds %g: %w", v.name, f, ErrNotFinite)
 		}
 	}
-	b, err := upload(t.backend, x, v.dims...)
+	b, err := t.devices.replicate(x, v.dims...)
 	if err != nil {
 		return err
 	}
@@ -163,14 +170,14 @@ func (t *Trainer) addVariable(i int, v *variable, x []float32) error {
 	}
 	t.trained = append(t.trained, i)
 	for k := range t.moments {
-		z, err := upload(t.backend, make([]float32, len(x)), v.dims...)
+		z, err := t.devices.replicate(make([]float32, len(x)), v.dims...)
 		if err != nil {
 			return err
 		}
 		t.moments[k] = append(t.moments[k], z)
 	}
 	if t.settings.EMA > 0 {
-		e, err := upload(t.backend, x, v.dims...)
+		e, err := t.devices.replicate(x, v.dims...)
 		if err != nil {
 			return err
 		}
@@ -192,11 +199,11 @@ func (t *Trainer) compileUpdate() error {
 	list := t.trainedVariables()
 	params, build := updateGraph(list, &t.settings.Optimizer, t.settings.EMA > 0)
 	var err error
-	if t.update, err = compileProgram(t.backend, "update", params, build); err != nil {
+	if t.update, err = t.devices.compile("update", params, build); err != nil {
 		return err
 	}
 	params, build = normGraph(list)
-	t.norm, err = compileProgram(t.backend, "gradient norm", params, build)
+	t.norm, err = compileProgram(t.devices.backend, "gradient norm", params, build)
 	return err
 }
 
@@ -206,8 +213,8 @@ func (t *Trainer) program(k stepKey) (*program, error) {
 		return p, nil
 	}
 	s := &stepGraph{student: t.student, losses: t.losses, batch: k.batch, length: k.length, accumulate: k.accumulate, gradients: k.gradients,
-		checkpoint: t.settings.Checkpoint}
-	p, err := compileProgram(t.backend, "training step", s.params(t.inputs), func(in []*Node) []*Node { return s.build(in, t.inputs) })
+		checkpoint: t.settings.Checkpoint, sum: k.sum}
+	p, err := t.devices.compile("training step", s.params(t.inputs), func(in []*Node) []*Node { return s.build(in, t.inputs) })
 	if err != nil {
 		return nil, err
 	}
@@ -234,15 +241,16 @@ func (t *Trainer) Step(ctx context.Context, batches []*Batch) (*Metrics, error) 
 }
 
 // gradients computes losses and gradients over all batches.
-func (t *Trainer) gradients(ctx context.Context, batches []*Batch) (*Metrics, []compute.Buffer, error) {
+func (t *Trainer) gradients(ctx context.Context, batches []*Batch) (*Metrics, []array, error) {
 	m := t.newMetrics(batches)
-	var grads []compute.Buffer
+	var grads []array
 	var err error
 	for i, b := range batches {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		out, err := t.evaluate(b, grads, m, true)
+		last := i == len(batches)-1
+		out, err := t.evaluate(b, grads, m, true, last && t.devices.n > 1)
 		if err != nil {
 			return nil, nil, fmt.Errorf("batch %d: %w", i, err)
 		}
@@ -255,9 +263,13 @@ func (t *Trainer) gradients(ctx context.Context, batches []*Batch) (*Metrics, []
 	return m, grads, err
 }
 
-// gradientNorm returns the length of a gradient.
-func (t *Trainer) gradientNorm(grads []compute.Buffer) (float64, error) {
-	out, err := t.norm.run(grads, nil)
+// gradientNorm returns the length of a gradient, which is the same on all devices.
+func (t *Trainer) gradientNorm(grads []array) (float64, error) {
+	first := make([]compute.Buffer, len(grads))
+	for k, g := range grads {
+		first[k] = g[0]
+	}
+	out, err := t.norm.run(first, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -290,23 +302,24 @@ func (t *Trainer) Evaluate(ctx context.Context, batches []*Batch) (*Metrics, err
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if _, err := t.evaluate(b, nil, m, false); err != nil {
+		if _, err := t.evaluate(b, nil, m, false, false); err != nil {
 			return nil, fmt.Errorf("batch %d: %w", i, err)
 		}
 	}
 	return m, nil
 }
 
-// evaluate runs the step graph on one batch and adds its part to the metrics.
-func (t *Trainer) evaluate(b *Batch, sums []compute.Buffer, m *Metrics, gradients bool) ([]compute.Buffer, error) {
+// evaluate runs the step graph on one batch and adds its part to the metrics. It returns the gradients, added to the sums, of every device
+// alone or, with sum, of all devices.
+func (t *Trainer) evaluate(b *Batch, sums []array, m *Metrics, gradients, sum bool) ([]array, error) {
 	if err := b.check(t.student.model.Config.Vocab); err != nil {
 		return nil, err
 	}
-	p, err := t.program(stepKey{b.Rows, b.Length, sums != nil, gradients})
+	p, err := t.program(stepKey{t.devices.rowsEach(b.Rows), b.Length, sums != nil, gradients, sum})
 	if err != nil {
 		return nil, err
 	}
-	in := append(append([]compute.Buffer{}, t.vars...), sums...)
+	in := append(slices.Clone(t.vars), sums...)
 	donate := make([]bool, len(in), len(in)+8)
 	for i := range sums {
 		donate[len(t.vars)+i] = true
@@ -317,40 +330,46 @@ func (t *Trainer) evaluate(b *Batch, sums []compute.Buffer, m *Metrics, gradient
 	}
 	in = append(in, data...)
 	donate = append(donate, make([]bool, len(data))...)
-	out, err := p.run(in, donate)
+	out, err := t.devices.run(p, in, donate)
 	if err != nil {
 		return nil, err
 	}
-	values, err := download(out[len(out)-1])
-	if err != nil {
-		return nil, err
-	}
-	m.Loss += float64(values[0])
-	for i, l := range t.losses {
-		m.Losses[l.Name] += float64(values[1+i])
+	for _, part := range out[len(out)-1] {
+		values, err := download(part)
+		if err != nil {
+			return nil, err
+		}
+		m.Loss += float64(values[0])
+		for i, l := range t.losses {
+			m.Losses[l.Name] += float64(values[1+i])
+		}
 	}
 	return out[:len(out)-1], nil
 }
 
-// arrays uploads what comes with a batch.
-func (t *Trainer) arrays(b *Batch, counted int) ([]compute.Buffer, error) {
-	rows := b.Rows * b.Length
-	weights := make([]float32, rows)
+// arrays puts what comes with a batch on the devices, each its part. Where sequences cannot be shared evenly, some devices see the
+// first one again, with no weight.
+func (t *Trainer) arrays(b *Batch, counted int) ([]array, error) {
+	each := t.devices.rowsEach(b.Rows)
+	places := each * t.devices.n
+	rows := each * b.Length
+	weights := make([]float32, places*b.Length)
 	for i, l := range b.Labels {
 		if l >= 0 {
 			weights[i] = float32(1 / float64(counted))
 		}
 	}
-	var out []compute.Buffer
+	var out []array
 	add := func(name string, values any, dims ...int) error {
-		x, err := upload(t.backend, values, dims...)
+		x, err := t.devices.shard(values, dims...)
 		if err != nil {
 			return fmt.Errorf("input %s: %w", name, err)
 		}
 		out = append(out, x)
 		return nil
 	}
-	if err := errors.Join(add("ids", b.IDs, b.Rows, b.Length), add("labels", b.Labels, rows), add("weights", weights, rows)); err != nil {
+	if err := errors.Join(add("ids", padded(b.IDs, b.Rows, places), each, b.Length), add("labels", padded(b.Labels, b.Rows, places), rows),
+		add("weights", weights, rows)); err != nil {
 		return nil, err
 	}
 	for _, in := range t.inputs {
@@ -358,7 +377,7 @@ func (t *Trainer) arrays(b *Batch, counted int) ([]compute.Buffer, error) {
 		if !ok {
 			return nil, fmt.Errorf("the batch lacks input %q", in.Name)
 		}
-		if err := add(in.Name, values, in.dims(rows)...); err != nil {
+		if err := add(in.Name, padded(values, b.Rows, places), in.dims(rows)...); err != nil {
 			return nil, err
 		}
 	}
@@ -366,13 +385,13 @@ func (t *Trainer) arrays(b *Batch, counted int) ([]compute.Buffer, error) {
 }
 
 // apply updates variables and moments.
-func (t *Trainer) apply(grads []compute.Buffer, m *Metrics) error {
+func (t *Trainer) apply(grads []array, m *Metrics) error {
 	o := &t.settings.Optimizer
-	s, err := upload(t.backend, o.scalars(t.step+1, m.Rate, m.Norm, t.settings.EMA), scalarCount)
+	s, err := t.devices.replicate(o.scalars(t.step+1, m.Rate, m.Norm, t.settings.EMA), scalarCount)
 	if err != nil {
 		return err
 	}
-	var in []compute.Buffer
+	var in []array
 	for _, i := range t.trained {
 		in = append(in, t.vars[i])
 	}
@@ -382,7 +401,7 @@ func (t *Trainer) apply(grads []compute.Buffer, m *Metrics) error {
 	for i := range donate {
 		donate[i] = true
 	}
-	out, err := t.update.run(in, donate)
+	out, err := t.devices.run(t.update, in, donate)
 	if err != nil {
 		return err
 	}
@@ -406,8 +425,8 @@ func (t *Trainer) Tensors() (map[*model.Weight]*tensor.Tensor, error) {
 	}
 	return t.student.tensors(func(i int) ([]float32, error) {
 		if k, ok := place[i]; ok && t.mean != nil {
-			return download(t.mean[k])
+			return download(t.mean[k][0])
 		}
-		return download(t.vars[i])
+		return download(t.vars[i][0])
 	})
 }

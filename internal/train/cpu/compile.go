@@ -29,6 +29,8 @@ type compiler struct {
 	absorbed map[*Node]bool       // nodes that need no step of their own
 	groupOf  map[*Node]*group
 
+	devices int // that collectives are among; 0 without any
+
 	steps  []*step
 	where  map[*Node]*storage // producers in memory
 	stores []*storage
@@ -58,6 +60,7 @@ type step struct {
 	inPlace []inPlace
 	flops   int
 	run     func(r *run)
+	meet    func(runs []*run) // instead, of a step that all devices make together
 
 	deps    int // not yet done
 	readers []*step
@@ -139,6 +142,8 @@ func (c *compiler) emit() {
 			c.emitProduct(n, c.products[n])
 		case c.absorbed[n] || c.groupOf[n] != nil:
 		case isView(n) || n.op == opParam || n.op == opConst || n.op == opResult:
+		case n.op == opCollective:
+			c.emitCollective(n)
 		case n.op == opKernel || n.op == opRandom:
 			c.emitMulti(n)
 		default:
@@ -206,21 +211,7 @@ func (c *compiler) emitMulti(n *Node) {
 			s.flops = f.Flops()
 		}
 	}
-	results := map[int]*Node{}
-	for _, m := range c.live {
-		if m.op == opResult && m.in[0] == n {
-			results[m.axis] = m
-		}
-	}
-	for i, shape := range n.outs {
-		if results[i] != nil {
-			s.writes = append(s.writes, c.store(results[i]))
-			continue
-		}
-		unread := &storage{id: len(c.stores), shape: shape, offset: -1}
-		c.stores = append(c.stores, unread)
-		s.writes = append(s.writes, unread)
-	}
+	s.writes = c.outputsOf(n)
 	for _, x := range n.in {
 		s.reads = append(s.reads, c.dense(x, s.key-1))
 	}
@@ -241,6 +232,27 @@ func (c *compiler) emitMulti(n *Node) {
 		runNode(n, out, in)
 	}
 	c.steps = append(c.steps, s)
+}
+
+// outputsOf returns the storages of a node's outputs, also of those that nobody reads.
+func (c *compiler) outputsOf(n *Node) []*storage {
+	results := map[int]*Node{}
+	for _, m := range c.live {
+		if m.op == opResult && m.in[0] == n {
+			results[m.axis] = m
+		}
+	}
+	var list []*storage
+	for i, shape := range n.outs {
+		if results[i] != nil {
+			list = append(list, c.store(results[i]))
+			continue
+		}
+		unread := &storage{id: len(c.stores), shape: shape, offset: -1}
+		c.stores = append(c.stores, unread)
+		list = append(list, unread)
+	}
+	return list
 }
 
 // emitOutput makes sure that output i has a buffer of its own.

@@ -23,7 +23,7 @@ func (c *compiler) plan(p *Program) *Exec {
 			o.last = len(c.steps)
 		}
 	}
-	e := &Exec{steps: c.steps, stores: c.stores, donor: make([]int, len(c.outputs)), work: NewArena()}
+	e := &Exec{steps: c.steps, stores: c.stores, donor: make([]int, len(c.outputs)), devices: c.devices, work: []*Arena{NewArena()}}
 	for i := range e.donor {
 		e.donor[i] = -1
 	}

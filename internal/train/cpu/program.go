@@ -11,36 +11,37 @@ type op uint8
 const (
 	opParam op = iota
 	opConst
-	opUnary     // fn(x)
-	opBinary    // fn(x, y), same type
-	opCompare   // fn(x, y) as a bool
-	opWhere     // in[0] ? in[1] : in[2]
-	opConvert   // value conversion
-	opBitcast   // same bits, same size
-	opReshape   // same values in the same order
-	opTranspose // out dimension i is in dimension ints[i]
-	opBroadcast // in dimension i is out dimension ints[i]; the others repeat
-	opIota      // place along dimension axis
-	opSlice     // attr sliceAttr
-	opReverse   // dimensions ints run backwards
-	opPad       // in[1] around and between in[0]; attr padAttr
-	opConcat    // along dimension axis
-	opGather    // attr GatherSpec
-	opScatter   // attr ScatterSpec; fn add, max, min
-	opReduce    // fn add, mul, max, min, and, or, xor over dimensions ints
-	opArg       // place of the largest (fn max) or smallest (fn min) along axis
-	opDot       // attr DotSpec
-	opDynSlice  // in[1:] scalar starts; shape is the window's
-	opDynUpdate // in[1] put into in[0] at in[2:]
-	opRandom    // state -> new state, bits
-	opKernel    // attr Kernel
-	opResult    // output axis of a node with several
-	opBarrier   // in[0], computed after the others
+	opUnary      // fn(x)
+	opBinary     // fn(x, y), same type
+	opCompare    // fn(x, y) as a bool
+	opWhere      // in[0] ? in[1] : in[2]
+	opConvert    // value conversion
+	opBitcast    // same bits, same size
+	opReshape    // same values in the same order
+	opTranspose  // out dimension i is in dimension ints[i]
+	opBroadcast  // in dimension i is out dimension ints[i]; the others repeat
+	opIota       // place along dimension axis
+	opSlice      // attr sliceAttr
+	opReverse    // dimensions ints run backwards
+	opPad        // in[1] around and between in[0]; attr padAttr
+	opConcat     // along dimension axis
+	opGather     // attr GatherSpec
+	opScatter    // attr ScatterSpec; fn add, max, min
+	opReduce     // fn add, mul, max, min, and, or, xor over dimensions ints
+	opArg        // place of the largest (fn max) or smallest (fn min) along axis
+	opDot        // attr DotSpec
+	opDynSlice   // in[1:] scalar starts; shape is the window's
+	opDynUpdate  // in[1] put into in[0] at in[2:]
+	opRandom     // state -> new state, bits
+	opKernel     // attr Kernel
+	opCollective // attr *across
+	opResult     // output axis of a node with several
+	opBarrier    // in[0], computed after the others
 )
 
 var opNames = [...]string{"param", "const", "unary", "binary", "compare", "where", "convert", "bitcast", "reshape", "transpose",
 	"broadcast", "iota", "slice", "reverse", "pad", "concat", "gather", "scatter", "reduce", "arg", "dot", "dynslice",
-	"dynupdate", "random", "kernel", "result", "barrier"}
+	"dynupdate", "random", "kernel", "allreduce", "result", "barrier"}
 
 // Node is one array of a program.
 type Node struct {
@@ -175,7 +176,7 @@ func (p *Program) add(n *Node) *Node {
 	if s := p.simplify(n); s != nil {
 		return s
 	}
-	if n.op == opKernel || n.op == opBarrier {
+	if n.op == opKernel || n.op == opCollective || n.op == opBarrier {
 		return p.push(n)
 	}
 	if c := p.fold(n); c != nil {
