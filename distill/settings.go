@@ -40,6 +40,10 @@ type Settings struct {
 	// Backend is what computes: pare; go, GoMLX's own; or, in a program built for it, xla:cuda, xla:cpu or xla:tpu. Empty
 	// means $GOMLX_BACKEND, else pare.
 	Backend string `yaml:"backend"`
+	// Devices is how many of the backend's devices share a batch: each holds the whole student and takes batch_size / devices
+	// sequences, and the gradients are added up. Those of pare itself are parts of the host's memory that take turns, to try out here
+	// what is meant for several GPUs.
+	Devices int `yaml:"devices" min:"1" max:"1024"`
 	// MaxSeqLength is the length of a sequence in tokens; 0 means the student's context, at most 256.
 	MaxSeqLength int `yaml:"max_seq_length" min:"0"`
 	// LearningRate is the highest learning rate, reached after the warm-up.
@@ -87,7 +91,7 @@ type LoRA struct {
 // Default returns the settings that stand where none are given.
 func Default() Settings {
 	return Settings{
-		Tune: tuneWeights, Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, LearningRate: 5e-4, Schedule: "cosine", CooldownRatio: 0.2, WarmupRatio: 0.05,
+		Tune: tuneWeights, Temperature: 1, Steps: 400, BatchSize: 8, GradientAccumulation: 1, Devices: 1, LearningRate: 5e-4, Schedule: "cosine", CooldownRatio: 0.2, WarmupRatio: 0.05,
 		MinLrRatio: 0.1, AdamBeta1: 0.9, AdamBeta2: 0.95, MaxGradNorm: 1, Validation: 0.02,
 	}
 }
@@ -118,7 +122,7 @@ func (s *Settings) trainer() train.Settings {
 	return train.Settings{
 		Optimizer: train.Optimizer{Rate: s.LearningRate, Beta1: s.AdamBeta1, Beta2: s.AdamBeta2, Decay: s.WeightDecay, Clip: s.MaxGradNorm},
 		Schedule:  train.Schedule{Kind: s.Schedule, Warmup: int(s.WarmupRatio*float64(s.Steps) + 0.5), Steps: s.Steps, Floor: s.MinLrRatio, Cool: s.CooldownRatio},
-		Seed:      s.Seed, EMA: s.EMA, Checkpoint: s.GradientCheckpointing, Backend: s.Backend,
+		Seed:      s.Seed, EMA: s.EMA, Checkpoint: s.GradientCheckpointing, Backend: s.Backend, Devices: s.Devices,
 	}
 }
 
@@ -138,6 +142,9 @@ func (s *Settings) Check(m *model.Model, teacher bool) error {
 	}
 	if err := train.CheckBackend(s.Backend); err != nil {
 		return err
+	}
+	if s.Devices > 1 && s.BatchSize%s.Devices != 0 {
+		return fmt.Errorf("batch_size is %d, which %d devices cannot share evenly: make it a multiple", s.BatchSize, s.Devices)
 	}
 	if s.Tune == tuneScales && s.LoRA != nil {
 		return fmt.Errorf("lora trains matrices beside the weights, tune: %s the scales of weights: choose one", tuneScales)

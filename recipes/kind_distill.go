@@ -83,9 +83,12 @@ func (s *distillStage) Plan(ctx context.Context, p *Planning) (Estimate, error) 
 	if err != nil {
 		return Estimate{}, strict.Bad("losses", "%v", err)
 	}
-	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + memory,
+	e := Estimate{OutputBytes: n, Model: out, PeakMemory: overhead + memory.Process,
 		Seconds: seconds(3 * forward(m) * float64(tokens)),
 		Details: []string{fmt.Sprintf("%d steps, %s tokens", s.Steps, report.Count(tokens))}}
+	if s.Devices > 1 {
+		e.Details = append(e.Details, fmt.Sprintf("%d devices, each %d sequences and %s of memory", s.Devices, s.BatchSize/s.Devices, report.Bytes(memory.Device)))
+	}
 	if t == nil {
 		return e, err
 	}

@@ -51,7 +51,7 @@ func (b *backend) DeviceDescription(compute.DeviceNum) string {
 	return fmt.Sprintf("CPU, %d threads", par.Threads())
 }
 
-// Finalize drops everything; buffers handed out stay readable.
+// Finalize drops everything; buffers that were handed out stay readable.
 func (b *backend) Finalize() { b.finished = true }
 
 var dtypeOf = map[dtypes.DType]cpu.DType{
@@ -112,6 +112,9 @@ type buffer struct {
 func (b *buffer) Backend() compute.Backend { return b.backend }
 
 func (b *buffer) Finalize() error {
+	if b.b != nil {
+		b.backend.arenas[b.device].Take(b.b)
+	}
 	b.b = nil
 	return nil
 }

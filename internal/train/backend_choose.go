@@ -33,6 +33,13 @@ func openBackend(config string, devices int) (compute.Backend, error) {
 	return b, nil
 }
 
+// OnHost reports whether the devices of a backend are the memory of this process.
+func OnHost(config string) bool {
+	name, rest, _ := strings.Cut(cmp.Or(config, os.Getenv(compute.ConfigEnvVar)), ":")
+	plugin, _, _ := strings.Cut(rest, ",")
+	return name != "xla" || plugin == "cpu"
+}
+
 // CheckBackend returns an error where a configuration, or $GOMLX_BACKEND where it is empty, names a backend that this program lacks. Whether the machine has
 // what the backend needs shows when it is opened.
 func CheckBackend(config string) error {

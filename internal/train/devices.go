@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/gomlx/compute"
@@ -39,6 +40,36 @@ func (d *devices) replicate(values any, dims ...int) (array, error) {
 		}
 	}
 	return a, nil
+}
+
+// refill makes an array hold other values on every device, on pare's own backend in place: what is exchanged at every step is no garbage.
+func (d *devices) refill(a array, values []float32, dims ...int) error {
+	if _, own := d.backend.(*backend); own {
+		for _, b := range a {
+			to, err := b.Data()
+			if err != nil {
+				return err
+			}
+			copy(to.([]float32), values)
+		}
+		return nil
+	}
+	fresh, err := d.replicate(values, dims...)
+	if err != nil {
+		return err
+	}
+	err = a.finalize()
+	copy(a, fresh)
+	return err
+}
+
+// finalize frees the memory of an array that is not used any more.
+func (a array) finalize() error {
+	var err error
+	for _, b := range a {
+		err = errors.Join(err, b.Finalize())
+	}
+	return err
 }
 
 // shard puts on every device its part of the values; dims are those of a part.

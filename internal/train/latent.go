@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -29,6 +30,7 @@ type Tuner struct {
 	front   *Trainer // computes losses and gradients of the weights
 	back    *Trainer // holds the parameters, their moments and mean, and changes them
 	latents []Latent // of the trained variables; nil where a variable is its own parameter
+	scratch []float32
 }
 
 // NewTuner prepares to train a model. Weights without a latent are trained as they are, unless s.Train leaves them out.
@@ -80,15 +82,24 @@ func (t *Tuner) show() error {
 			if err != nil {
 				return fmt.Errorf("weight %s: %w", v.name, err)
 			}
-			if values, err = w.Float32(); err != nil {
+			values = t.room(v.shape().Size())
+			if err := w.ReadFloat32(values, 0, w.Rows()); err != nil {
 				return err
 			}
 		}
-		if t.front.vars[i], err = t.front.devices.replicate(values, v.dims...); err != nil {
+		if err := t.front.devices.refill(t.front.vars[i], values, v.dims...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// room returns memory for the values of a weight, good until the next call.
+func (t *Tuner) room(n int) []float32 {
+	if len(t.scratch) < n {
+		t.scratch = make([]float32, n)
+	}
+	return t.scratch[:n]
 }
 
 // Steps returns the number of steps done.
@@ -112,8 +123,8 @@ func (t *Tuner) step(ctx context.Context, batches []*Batch) (*Metrics, error) {
 		if l == nil {
 			continue
 		}
-		g, err := download(grads[k][0])
-		if err != nil {
+		g := t.room(t.front.student.variables[t.front.trained[k]].shape().Size())
+		if err := errors.Join(grads[k][0].ToFlatData(g), grads[k].finalize()); err != nil {
 			return nil, err
 		}
 		p, err := download(t.back.vars[k][0])

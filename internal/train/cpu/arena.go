@@ -77,6 +77,15 @@ func (a *Arena) recycle(inputs []*Buffer, donate []bool, outputs []*Buffer) {
 	}
 }
 
+// Take gives the array of a buffer that nobody will use any more to the arena, which keeps as many of a size as outputs have it.
+func (a *Arena) Take(b *Buffer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.spare[arraySize{b.Shape.DType, b.Shape.Len()}]; p != nil && len(p.free) < p.most {
+		p.free = append(p.free, b.Data)
+	}
+}
+
 // release frees everything.
 func (a *Arena) release() {
 	a.mu.Lock()
