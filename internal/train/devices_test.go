@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -272,6 +273,36 @@ func TestDevices(t *testing.T) {
 				par.SetThreads(3)
 				if _, again, _ := c.trained(t, n, steps); !bytes.Equal(again, state) {
 					t.Errorf("%d devices make other weights on three threads", n)
+				}
+			}
+		})
+	}
+}
+
+// TestOtherDevices trains on the devices, four at most, of the backend that GOMLX_BACKEND names, and on one of pare's. It is for machines
+// with GPUs, whose products may be of fewer bits:
+//
+//	GOMLX_BACKEND=xla:cuda go test -tags xla ./internal/train -run OtherDevices
+func TestOtherDevices(t *testing.T) {
+	config := os.Getenv(compute.ConfigEnvVar)
+	if name, _, _ := strings.Cut(config, ":"); name == "" || name == backendName {
+		t.Skip(compute.ConfigEnvVar, " names no other backend")
+	}
+	b, err := openBackend(config, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := min(4, b.NumDevices())
+	b.Finalize()
+	for _, c := range deviceCases {
+		t.Run(c.name, func(t *testing.T) {
+			c.settings.Backend = backendName
+			want, _, _ := c.trained(t, 1, 3)
+			c.settings.Backend = config
+			got, _, _ := c.trained(t, n, 3)
+			for i, m := range got {
+				if w := want[i]; !(math.Abs(m.Loss-w.Loss) <= 5e-3*w.Loss && math.Abs(m.Norm-w.Norm) <= 2e-2*w.Norm && m.Rows == w.Rows) {
+					t.Errorf("%d devices, step %d: %+v, on pare's %+v", n, i, m, w)
 				}
 			}
 		})

@@ -229,7 +229,7 @@ func rotate(x *Node, dim int, interleaved bool, cos, sin [][]float32) *Node {
 	g, d := x.Graph(), x.Shape().Dimensions
 	n := len(cos[0])
 	h := Reshape(x, d[0], d[1], d[2]/dim, dim)
-	turned, rest := SliceAxis(h, 3, AxisRange(0, 2*n)), SliceAxis(h, 3, AxisRange(2*n, dim))
+	turned := SliceAxis(h, 3, AxisRange(0, 2*n))
 	var a, b *Node
 	if interleaved {
 		p := Reshape(turned, d[0], d[1], d[2]/dim, n, 2)
@@ -245,8 +245,8 @@ func rotate(x *Node, dim int, interleaved bool, cos, sin [][]float32) *Node {
 	} else {
 		turned = Concatenate([]*Node{first, second}, 3)
 	}
-	if 2*n < dim {
-		turned = Concatenate([]*Node{turned, rest}, 3)
+	if 2*n < dim { // XLA refuses a slice of nothing
+		turned = Concatenate([]*Node{turned, SliceAxis(h, 3, AxisRange(2*n, dim))}, 3)
 	}
 	return Reshape(turned, d...)
 }
