@@ -103,6 +103,33 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
+// BenchmarkDevices is one step on several of pare's devices, which take turns.
+func BenchmarkDevices(b *testing.B) {
+	s := benchShapes[0]
+	for _, n := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(s.name, "/", n), func(b *testing.B) {
+			t, err := New(benchModel(b, s), []Loss{crossEntropy()}, Settings{Optimizer: Optimizer{Rate: 1e-3, Clip: 1}, Schedule: Schedule{Steps: 1000}, Devices: n})
+			if err != nil {
+				b.Fatal(err)
+			}
+			x, best := s.batch(), time.Duration(1<<62)
+			step := func() {
+				if _, err := t.Step(context.Background(), []*Batch{x}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			step() // compile
+			for b.Loop() {
+				start := time.Now()
+				step()
+				best = min(best, time.Since(start))
+			}
+			b.ReportMetric(float64(x.Rows*x.Length)/best.Seconds(), "tok/s")
+			b.ReportMetric(float64(t.steps[stepKey{s.rows / n, s.length, false, true, n > 1}].exec.Memory())/1e6, "MB/device")
+		})
+	}
+}
+
 // profile prints where the time of a step goes.
 func profile(b *testing.B, t *Trainer, step func()) {
 	took := map[string]time.Duration{}
