@@ -17,6 +17,8 @@ var (
 	curveDir  = flag.String("curve", "", "directory for the weights, batches and losses of 200 steps")
 	curveOf   = flag.String("curve-shape", "6.45M", "shape of -curve: small, that of TestCurve, or one of the benchmark's")
 	curveLong = 200
+
+	curveLarge = flag.Bool("curve-large", false, "TestCurve also trains the shape of 6.45M, which takes minutes")
 )
 
 // curveBatch is a batch that can be learned: most tokens follow from the one before.
@@ -94,7 +96,8 @@ func curve(t *testing.T, s benchShape, steps int, dir string) []float64 {
 var smallCurve = benchShape{name: "small", hidden: 64, layers: 2, heads: 4, kv: 2, ffn: 160, vocab: 256, rows: 4, length: 32}
 
 // TestCurve trains a small Llama and compares the losses of the steps with those that PyTorch 1.13 found from the same
-// weights and batches with its own AdamW and gradient clipping.
+// weights and batches with its own AdamW and gradient clipping; with -curve-large also one of 6.45M parameters, whose loss falls
+// from 8.4 to 2.3, where rounding grows from step to step in both.
 func TestCurve(t *testing.T) {
 	if *curveDir != "" {
 		for _, s := range append(benchShapes, smallCurve) {
@@ -104,7 +107,18 @@ func TestCurve(t *testing.T) {
 		}
 		return
 	}
-	data, err := os.ReadFile("testdata/curve.json")
+	t.Run("small", func(t *testing.T) { followCurve(t, smallCurve, "testdata/curve.json", 1e-4) })
+	t.Run("6.45M", func(t *testing.T) {
+		if !*curveLarge {
+			t.Skip("-curve-large trains it, which takes minutes")
+		}
+		followCurve(t, benchShapes[0], "testdata/curve-6.45M.json", 1e-3)
+	})
+}
+
+// followCurve compares losses with golden ones.
+func followCurve(t *testing.T, s benchShape, golden string, tolerance float64) {
+	data, err := os.ReadFile(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,13 +126,22 @@ func TestCurve(t *testing.T) {
 	if err := json.Unmarshal(data, &want); err != nil {
 		t.Fatal(err)
 	}
-	got := curve(t, smallCurve, len(want), "")
+	if last := want[len(want)-1]; last > 0.7*want[0] {
+		t.Fatalf("the golden curve learns nothing: %g to %g", want[0], last)
+	}
+	got := curve(t, s, len(want), "")
+	worst, at := 0.0, 0
 	for i, w := range want {
-		if d := math.Abs(got[i] - w); !(d <= 1e-4*w) {
-			t.Fatalf("step %d: loss %.6f, PyTorch's is %.6f", i, got[i], w)
+		d := math.Abs(got[i]-w) / w
+		if math.IsNaN(d) {
+			t.Fatalf("step %d: loss %g, PyTorch's is %g", i, got[i], w)
+		}
+		if d > worst {
+			worst, at = d, i
 		}
 	}
-	if last := want[len(want)-1]; last > 0.7*want[0] {
-		t.Errorf("the golden curve learns nothing: %g to %g", want[0], last)
+	t.Logf("%d steps, loss %.4f to %.4f: at most %.2g apart, at step %d", len(want), want[0], want[len(want)-1], worst, at)
+	if !(worst <= tolerance) {
+		t.Errorf("step %d: loss %.6f, PyTorch's is %.6f", at, got[at], want[at])
 	}
 }
