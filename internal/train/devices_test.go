@@ -20,7 +20,7 @@ import (
 )
 
 // onMesh runs a graph of one input and one output on a mesh of devices, with values[i] on device i, and returns what each device has.
-func onMesh[T dtypes.Supported](t *testing.T, b compute.Backend, mesh *distributed.DeviceMesh, d dtypes.DType, values [][]T, donate bool, build func(x *Node) *Node) [][]T {
+func onMesh[T int32 | float32 | float64](t *testing.T, b compute.Backend, mesh *distributed.DeviceMesh, d dtypes.DType, values [][]T, donate bool, build func(x *Node) *Node) [][]T {
 	t.Helper()
 	s := shapes.Make(d, len(values[0]))
 	p, err := compileOn(b, mesh, "mesh", []shapes.Shape{s}, func(in []*Node) []*Node { return []*Node{build(in[0])} })
