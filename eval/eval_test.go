@@ -201,6 +201,9 @@ func TestBench(t *testing.T) {
 	if !(b.Prefill.TokensPerSecond > 0 && b.Decode.TokensPerSecond > 0) || b.Prefill.Tokens != 64 || b.LoadSeconds <= 0 {
 		t.Errorf("%+v", b)
 	}
+	if b.Decode.Ceiling <= 0 || b.Decode.OfCeiling <= 0 || b.Prefill.Ceiling != 0 {
+		t.Errorf("ceilings of %+v", b)
+	}
 	if b.PeakMemory != 0 && (b.PeakMemory < 1<<20 || b.PeakMemory > 1<<31) {
 		t.Errorf("peak memory %d", b.PeakMemory)
 	}

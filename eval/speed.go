@@ -18,6 +18,11 @@ type Speed struct {
 	Tokens          int     `json:"tokens"` // of one repetition
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	StdDev          float64 `json:"stddev"`
+	// Ceiling is the rate in bytes a second at which the same threads read the weights and do nothing with them, the median of
+	// passes between the tokens that were timed, and OfCeiling how much of it the median token reached. Both are 0 where tokens are
+	// not written one at a time.
+	Ceiling   float64 `json:"ceiling,omitempty"`
+	OfCeiling float64 `json:"of_ceiling,omitempty"`
 }
 
 // Benchmark is what it costs to run a model.
@@ -70,12 +75,17 @@ func (b *Benchmark) Load(ctx context.Context, open func() (*model.Model, error),
 func Prefill(ctx context.Context, e *runtime.Engine, n, repetitions int) (Speed, error) {
 	ids := randomIDs(e, n)
 	s := e.NewSession()
-	return repeat(n, repetitions, func() error {
+	return repeat(n, repetitions, func(bool) (time.Duration, error) {
 		s.Reset()
+		start := time.Now()
 		_, err := s.Step(ctx, ids)
-		return err
+		return time.Since(start), err
 	})
 }
+
+// ceilingEvery is after how many tokens of a single sequence its weights are read alone. Other programs come and go: what
+// is to be compared must be measured in turns, and often.
+const ceilingEvery = 8
 
 // Decode measures writing n tokens to each of batch sequences, one token of each at a time, behind depth tokens that are
 // there already. The rate counts all that are written.
@@ -91,10 +101,12 @@ func Decode(ctx context.Context, e *runtime.Engine, n, batch, depth, repetitions
 			}
 		}
 	}
-	return repeat(n*batch, repetitions, func() error {
+	var tokens, reads []float64 // seconds
+	var readBytes int64
+	speed, err := repeat(n*batch, repetitions, func(counts bool) (took time.Duration, err error) {
 		for _, s := range sessions {
 			if err := s.Truncate(ctx, depth); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		for i := range ids {
@@ -102,12 +114,30 @@ func Decode(ctx context.Context, e *runtime.Engine, n, batch, depth, repetitions
 				at := (i + j) % n // sequences differ, as they would
 				w.IDs = ids[at : at+1]
 			}
+			start := time.Now()
 			if err := e.StepBatch(ctx, works); err != nil {
-				return err
+				return 0, err
+			}
+			d := time.Since(start)
+			took += d
+			if batch > 1 || !counts {
+				continue
+			}
+			tokens = append(tokens, d.Seconds())
+			if i%ceilingEvery == min(n, ceilingEvery)/2 {
+				start := time.Now()
+				readBytes = e.ReadWeights()
+				reads = append(reads, time.Since(start).Seconds())
 			}
 		}
-		return nil
+		return took, nil
 	})
+	if err == nil && len(reads) > 0 {
+		_, tokenBytes := e.Kernels()
+		speed.Ceiling = float64(readBytes) / median(reads)
+		speed.OfCeiling = float64(tokenBytes) / median(tokens) / speed.Ceiling
+	}
+	return speed, err
 }
 
 func randomIDs(e *runtime.Engine, n int) []int32 {
@@ -118,16 +148,23 @@ func randomIDs(e *runtime.Engine, n int) []int32 {
 	return ids
 }
 
-// repeat times f and returns the median rate of n tokens a call.
-func repeat(n, repetitions int, f func() error) (Speed, error) {
+// median returns the middle one of values, which are sorted.
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// repeat calls f, which says how long it took, once not to be counted and then as often as told, and returns the median rate of n
+// tokens a call.
+func repeat(n, repetitions int, f func(counts bool) (time.Duration, error)) (Speed, error) {
 	var rates []float64
 	for i := range max(repetitions, 1) + 1 {
-		start := time.Now()
-		if err := f(); err != nil {
+		took, err := f(i > 0)
+		if err != nil {
 			return Speed{}, err
 		}
 		if i > 0 {
-			rates = append(rates, float64(n)/time.Since(start).Seconds())
+			rates = append(rates, float64(n)/took.Seconds())
 		}
 	}
 	var mean, v float64
@@ -137,6 +174,5 @@ func repeat(n, repetitions int, f func() error) (Speed, error) {
 	for _, r := range rates {
 		v += (r - mean) * (r - mean)
 	}
-	slices.Sort(rates)
-	return Speed{n, rates[len(rates)/2], math.Sqrt(v / float64(max(len(rates)-1, 1)))}, nil
+	return Speed{Tokens: n, TokensPerSecond: median(rates), StdDev: math.Sqrt(v / float64(max(len(rates)-1, 1)))}, nil
 }

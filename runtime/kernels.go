@@ -3,6 +3,7 @@ package runtime
 import (
 	"regexp"
 
+	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/model"
 )
 
@@ -54,4 +55,39 @@ func (e *Engine) Kernels() (uses []KernelUse, token int64) {
 		}
 	}
 	return uses, token
+}
+
+// readBytes is about how much of a weight is read at once.
+const readBytes = 1 << 20
+
+// ReadWeights loads all matrices that are multiplied with, in the order of the graph on all threads, does nothing with them, and
+// returns how many bytes they take. A token cannot be faster than that.
+func (e *Engine) ReadWeights() int64 {
+	type piece struct {
+		m      matrix
+		lo, hi int
+	}
+	var pieces []piece
+	var total int64
+	seen := map[*model.Weight]bool{}
+	for _, n := range e.Model.Graph.Nodes {
+		if n.Op != model.OpLinear && n.Op != model.OpExperts {
+			continue
+		}
+		for _, w := range n.Weights {
+			m := e.mats[w]
+			if m == nil || seen[w] {
+				continue
+			}
+			seen[w] = true
+			total += m.Bytes()
+			rows, _ := m.Size()
+			step := max(16, int(readBytes*int64(rows)/m.Bytes())&^15)
+			for lo := 0; lo < rows; lo += step {
+				pieces = append(pieces, piece{m, lo, min(lo+step, rows)})
+			}
+		}
+	}
+	par.For(len(pieces), 1, func(i, _ int) { pieces[i].m.Read(pieces[i].lo, pieces[i].hi) })
+	return total
 }

@@ -12,6 +12,8 @@ type matrix interface {
 	Bytes() int64
 	// Quantized reports whether Mul reads the bytes of the activations.
 	Quantized() bool
+	// Read loads what a product with rows [lo,hi) reads and does nothing with it.
+	Read(lo, hi int)
 	// Row decodes one row.
 	Row(dst []float32, r int)
 	// Kernel names the code that multiplies.
@@ -61,6 +63,7 @@ func (m *coded) Size() (int, int) { return m.rows, m.cols }
 func (m *coded) Bytes() int64     { return int64(len(m.data)) }
 func (m *coded) Quantized() bool  { return false }
 func (m *coded) Kernel() string   { return "decode " + m.codec.Name() }
+func (m *coded) Read(lo, hi int)  { simd.Read(m.data[lo*m.rb : hi*m.rb]) }
 func (m *coded) Row(dst []float32, r int) {
 	m.codec.Decode(dst, m.data[r*m.rb:(r+1)*m.rb])
 }

@@ -65,7 +65,7 @@ func tasks(outs []linearOut, most int) []task {
 
 // narrowRows is how many rows of a weight make a task where one row of activations meets them: a thread that is done waits for
 // the others' last tasks.
-const narrowRows = 48
+const narrowRows = 64
 
 // linearStep adds a step that multiplies in with every matrix of the group in one pass over the cores.
 func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,7 +26,7 @@ func init() {
 		Description: modelHelp + `
 pp512 reads a prompt of 512 random tokens, tg64 writes 64 tokens one by one, tg64@4096 does so behind 4096 others. Rates
 are medians over the repetitions, after one that does not count. Writing one sequence reads all weights for every token:
-GB/s counts those bytes, and the ceiling is what the same threads reach in the same run when they only read.
+GB/s counts those bytes, and the ceiling is what the same threads reach between those tokens when they only read the weights.
 
 With --config no weights are needed: random ones of that shape. -o writes them as a GGUF file instead, for other
 programs to be measured on the same.
@@ -52,8 +51,8 @@ examples
 	})
 }
 
-// benchResult is one line of the table. Rate and share of the ceiling are those of reading weights while one sequence is
-// written.
+// benchResult is one line of the table. The rate in bytes, the ceiling and the share of it are those of reading weights while one
+// sequence is written.
 type benchResult struct {
 	Test            string  `json:"test"`
 	Threads         int     `json:"threads"`
@@ -62,11 +61,9 @@ type benchResult struct {
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	Stddev          float64 `json:"stddev"`
 	GBPerSecond     float64 `json:"gb_per_second,omitempty"`
-	OfCeiling       float64 `json:"of_ceiling,omitempty"`
+	Ceiling         float64 `json:"ceiling_gb_per_second,omitempty"`
+	OfCeiling       float64 `json:"of_ceiling,omitempty"` // the median token's share
 }
-
-// readsAll reports whether the test reads the weights once for every token.
-func (r benchResult) readsAll() bool { return strings.HasPrefix(r.Test, "tg") && r.Batch == 1 }
 
 // benchmark is what the verb answers.
 type benchmark struct {
@@ -79,7 +76,6 @@ type benchmark struct {
 	Kernel      string              `json:"kernel"`
 	Kernels     []runtime.KernelUse `json:"kernels"`
 	TokenBytes  int64               `json:"bytes_per_token"` // of weights, read to write one token
-	Ceilings    map[string]float64  `json:"ceiling_gb_per_second"`
 }
 
 // benchPlan is what to measure.
@@ -153,8 +149,7 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 			}
 		}
 	}
-	v := benchmark{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, Kernel: simd.Kernel(),
-		Ceilings: map[string]float64{}}
+	v := benchmark{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, Kernel: simd.Kernel()}
 	format, _ := engine.Model.Format()
 	v.Format = quantize.DisplayName(format)
 	v.Kernels, v.TokenBytes = engine.Kernels()
@@ -162,14 +157,18 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 		return err
 	}
 	v.PeakMemory = peak.Bytes()
-	v.ceilings(plan.threads)
 	return e.print(v, v.print)
 }
 
 // measure runs the tests.
 func (v *benchmark) measure(ctx context.Context, e *runtime.Engine, p *benchPlan, repetitions int) error {
 	add := func(test string, t, batch, depth int, s eval.Speed) {
-		v.Results = append(v.Results, benchResult{Test: test, Threads: t, Batch: batch, Depth: depth, TokensPerSecond: s.TokensPerSecond, Stddev: s.StdDev})
+		r := benchResult{Test: test, Threads: t, Batch: batch, Depth: depth, TokensPerSecond: s.TokensPerSecond, Stddev: s.StdDev,
+			Ceiling: s.Ceiling / 1e9, OfCeiling: s.OfCeiling}
+		if r.Ceiling > 0 {
+			r.GBPerSecond = s.TokensPerSecond * float64(v.TokenBytes) / 1e9
+		}
+		v.Results = append(v.Results, r)
 	}
 	defer par.SetThreads(par.Threads())
 	for _, t := range p.threads {
@@ -205,40 +204,12 @@ func (v *benchmark) measure(ctx context.Context, e *runtime.Engine, p *benchPlan
 	return nil
 }
 
-// ceilings measures reading alone and relates the results to it.
-func (v *benchmark) ceilings(threads []int) {
-	if !slices.ContainsFunc(v.Results, benchResult.readsAll) {
-		return
-	}
-	buf := simd.LargePages(256 << 20) // as weights lie
-	for i := 0; i < len(buf); i += 512 {
-		buf[i] = 1 // a page that was never written is one page of zeros for all
-	}
-	defer par.SetThreads(par.Threads())
-	for _, t := range threads {
-		par.SetThreads(t)
-		best := 0.0
-		for range 6 {
-			start := time.Now()
-			par.For(len(buf), 1<<20, func(lo, hi int) { simd.Read(buf[lo:hi]) })
-			best = max(best, float64(len(buf))/time.Since(start).Seconds()/1e9)
-		}
-		v.Ceilings[strconv.Itoa(t)] = best
-	}
-	for i := range v.Results {
-		if r := &v.Results[i]; r.readsAll() {
-			r.GBPerSecond = r.TokensPerSecond * float64(v.TokenBytes) / 1e9
-			r.OfCeiling = r.GBPerSecond / v.Ceilings[strconv.Itoa(r.Threads)]
-		}
-	}
-}
-
 func (v *benchmark) print(w io.Writer) {
-	rows := [][]string{{"test", "threads", "batch", "tokens/s", "GB/s", "of ceiling"}}
+	rows := [][]string{{"test", "threads", "batch", "tokens/s", "GB/s", "ceiling", "reached"}}
 	for _, r := range v.Results {
-		row := []string{r.Test, fmt.Sprint(r.Threads), fmt.Sprint(r.Batch), fmt.Sprintf("%.2f ± %.2f", r.TokensPerSecond, r.Stddev), "", ""}
+		row := []string{r.Test, fmt.Sprint(r.Threads), fmt.Sprint(r.Batch), fmt.Sprintf("%.2f ± %.2f", r.TokensPerSecond, r.Stddev), "", "", ""}
 		if r.OfCeiling > 0 {
-			row[4], row[5] = fmt.Sprintf("%.1f", r.GBPerSecond), fmt.Sprintf("%.0f %%", 100*r.OfCeiling)
+			row[4], row[5], row[6] = fmt.Sprintf("%.1f", r.GBPerSecond), fmt.Sprintf("%.1f", r.Ceiling), fmt.Sprintf("%.0f %%", 100*r.OfCeiling)
 		}
 		rows = append(rows, row)
 	}

@@ -65,6 +65,17 @@ func (m *Matrix) Size() (rows, cols int) { return m.rows, m.cols }
 // Bytes returns the memory that the weights take, all of which a product reads.
 func (m *Matrix) Bytes() int64 { return int64(len(m.data)) + 4*int64(len(m.values)) }
 
+// Read loads the weights of the tiles of 16 rows that rows [lo,hi) lie in and does nothing with them: what Mul takes at
+// least, where memory is all that counts.
+func (m *Matrix) Read(lo, hi int) {
+	from, to := lo/tileRows16, (hi+tileRows16-1)/tileRows16
+	if m.values != nil {
+		Read(bytesOf(m.values[from*tileRows16*m.cols : to*tileRows16*m.cols]))
+		return
+	}
+	Read(m.data[from*m.tileBytes : to*m.tileBytes])
+}
+
 // Kernel names the code that multiplies: "avx2 q4_0".
 func (m *Matrix) Kernel() string { return implementationNames[inUse()] + " " + m.format }
 

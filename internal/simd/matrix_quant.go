@@ -9,7 +9,8 @@ const (
 	vecChunk  = 64 // blocks of a tile whose scales are decoded at a time, for one row of activations
 	rowsChunk = 16 // and whose codes too, for several
 
-	fetchLines = 32 // of 64 bytes: as far ahead as kernels for one row ask for codes
+	fetchLines = 32 // of 64 bytes: as far ahead as kernels for one row and one tile ask for codes
+	sideTiles  = 4  // tiles that go side by side where there are kernels for that
 )
 
 // scratch is what a product needs beside its operands.
@@ -31,7 +32,11 @@ var scratches = sync.Pool{New: func() any {
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	s := scratches.Get().(*scratch)
-	if x.rows == 1 {
+	if x.rows == 1 && impl == avx2 && m.quant.plainScales() {
+		for i := 0; i < n; i += sideTiles {
+			m.vecTiles(dst[i*tileRows16:], x, t+i, min(sideTiles, n-i), add)
+		}
+	} else if x.rows == 1 {
 		for i := range n {
 			for b := 0; b < m.blocks; b += vecChunk {
 				m.vec(s, dst[i*tileRows16:], x, t+i, b, min(vecChunk, m.blocks-b), add || b > 0)
@@ -103,6 +108,9 @@ func (f *quantFormat) other() int {
 	return metaS
 }
 
+// plainScales reports whether the headers are a scale in float16 for every block and row and nothing else.
+func (f *quantFormat) plainScales() bool { return f.section == 1 && f.header == 2*tileRows16 }
+
 // numbersFrom returns the scales and the other numbers of a row from block b on.
 func (f *quantFormat) numbersFrom(meta []float32, blocks, b int) (d, other []float32) {
 	o := f.other()
@@ -127,6 +135,25 @@ func (m *Matrix) vec(s *scratch, dst []float32, x *Acts, t, b, n int, load bool)
 	}
 	off := 4 * ((m.quant.other()*x.blocks + m.quant.kind.parts()*b) - b)
 	matVecKernel(m.quant.codes, m.quant.kind, &dst[0], &codes[0], &s.d[0], &s.m[0], &q[0], &d[0], off, n, init)
+}
+
+// vecTiles multiplies n tiles from tile t on with one row, side by side.
+func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
+	q, meta := x.row(0)
+	d, other := m.quant.numbersFrom(meta, x.blocks, 0)
+	_, _, _, _ = dst[n*tileRows16-1], q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks-1]
+	init := 0
+	if add {
+		init = 1
+	}
+	for n > 0 {
+		tiles := min(2, n)
+		groups := n / tiles
+		tile := m.tile(t)
+		matTileKernel(m.quant.codes, m.quant.kind, tiles, &dst[0], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks, groups, init)
+		done := tiles * groups
+		dst, t, n = dst[min(len(dst), done*tileRows16):], t+done, n-done
+	}
 }
 
 // rowsOf multiplies blocks [b,b+n) of tile t with all rows of x.

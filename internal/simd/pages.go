@@ -14,9 +14,6 @@ const (
 	chunkSize = 32 << 20
 )
 
-// LargePages returns n zero bytes on large pages, where the system gives them: memory as packed weights have it.
-func LargePages(n int) []byte { return largePages((n + largePage - 1) &^ (largePage - 1))[:n] }
-
 // weightChunk is a chunk and how much of it is taken.
 type weightChunk struct {
 	data []byte

@@ -22,6 +22,11 @@ func Uint16s(b []byte) ([]uint16, bool) {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(p)), len(b)/2), true
 }
 
+// bytesOf returns the bytes of x, without copying.
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
 // at returns the codes of a group.
 func (c chunkActs) at(group int) *int8 {
 	return (*int8)(unsafe.Add(unsafe.Pointer(c.first), group*c.step))
