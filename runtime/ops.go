@@ -52,25 +52,30 @@ func (c *compiler) position(n *model.Node) {
 // task is a stretch of rows of one of the layers of a linear step.
 type task struct{ out, lo, hi int }
 
-// tasks splits the layers of a linear step into stretches of at most that many rows.
-func tasks(outs []linearOut, most int) []task {
+// tasks splits the layers of a linear step into stretches of rows, as many as size says for a layer of so many.
+func tasks(outs []linearOut, size func(rows int) int) []task {
 	var ts []task
 	for i, o := range outs {
-		for lo, n := 0, min(taskRows(o.width), most); lo < o.width; lo += n {
+		for lo, n := 0, size(o.width); lo < o.width; lo += n {
 			ts = append(ts, task{i, lo, min(lo+n, o.width)})
 		}
 	}
 	return ts
 }
 
-// narrowRows is how many rows of a weight make a task where one row of activations meets them: a thread that is done waits for
-// the others' last tasks.
-const narrowRows = 64
+// narrowRows is how many rows of a weight make a task where one row of activations meets them: the four tiles that go side by
+// side, or two of few, so that a thread that is done does not wait long for the others' last tasks.
+func narrowRows(rows int) int {
+	if rows < 1024 {
+		return 32
+	}
+	return 64
+}
 
 // linearStep adds a step that multiplies in with every matrix of the group in one pass over the cores.
 func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	src, width := c.buf[in], in.Out.Size()
-	wide, narrow := tasks(outs, math.MaxInt), tasks(outs, narrowRows)
+	wide, narrow := tasks(outs, taskRows), tasks(outs, narrowRows)
 	alone := make([][]task, len(outs)) // each layer's
 	for _, t := range wide {
 		alone[t.out] = append(alone[t.out], t)
