@@ -64,7 +64,7 @@ func tasks(outs []linearOut, size func(rows int) int) []task {
 }
 
 // narrowRows is how many rows of a weight make a task where one row of activations meets them: the four tiles that go side by
-// side, or two of few, so that a thread that is done does not wait long for the others' last tasks.
+// side, or two of a small weight, since a thread that is done waits for the others' last tasks.
 func narrowRows(rows int) int {
 	if rows < 1024 {
 		return 32

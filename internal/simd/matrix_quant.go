@@ -13,6 +13,10 @@ const (
 	sideTiles  = 4  // tiles that go side by side where there are kernels for that
 )
 
+// sideBytes is how long tiles must be to go side by side: what fetches ahead finds out anew where each begins, and of short ones it
+// brings less than is asked for in one stream that leads from tile to tile. Tests change it.
+var sideBytes = 16 << 10
+
 // scratch is what a product needs beside its operands.
 type scratch struct {
 	codes []byte // rowsChunk blocks
@@ -32,7 +36,7 @@ var scratches = sync.Pool{New: func() any {
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	s := scratches.Get().(*scratch)
-	if x.rows == 1 && impl == avx2 && m.quant.plainScales() {
+	if x.rows == 1 && impl == avx2 && m.quant.plainScales() && m.tileBytes >= sideBytes {
 		for i := 0; i < n; i += sideTiles {
 			m.vecTiles(dst[i*tileRows16:], x, t+i, min(sideTiles, n-i), add)
 		}
@@ -145,6 +149,11 @@ func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
 	init := 0
 	if add {
 		init = 1
+	}
+	for i := t + n; i < min(t+2*n, len(m.data)/m.tileBytes); i++ { // what follows, that no stream leads to
+		tile := m.tile(i)
+		prefetchLinesAVX2(&tile[0], 1)
+		prefetchLinesAVX2(&tile[m.headerSize], 6)
 	}
 	for n > 0 {
 		tiles := min(2, n)

@@ -17,6 +17,9 @@ func matVec4CAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *
 func matVec4AAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
+func matVec5CAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
+
+//go:noescape
 func matVec5AAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape

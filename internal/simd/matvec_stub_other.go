@@ -20,6 +20,10 @@ func matVec4AAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *
 	panic(noKernels)
 }
 
+func matVec5CAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
+	panic(noKernels)
+}
+
 func matVec5AAVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
 	panic(noKernels)
 }

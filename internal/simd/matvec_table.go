@@ -15,6 +15,8 @@ func matVecKernel(c codeLayout, kd codeKind, dst *float32, codes *byte, scales *
 		matVec4CAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(size4)<<4 | int(kindA):
 		matVec4AAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
+	case int(avx2)<<8 | int(size5)<<4 | int(kindC):
+		matVec5CAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(size5)<<4 | int(kindA):
 		matVec5AAVX2(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx2)<<8 | int(size6)<<4 | int(kindCH):

@@ -12,6 +12,7 @@ import (
 func TestMulSameBits(t *testing.T) {
 	was := inUse()
 	defer use(was)
+	defer func(n int) { sideBytes = n }(sideBytes)
 	r := rand.New(rand.NewPCG(61, 62))
 	weights, codes, numbers := guarded(t, 16), guarded(t, 16), newArena(t, 16)
 	// product multiplies m with n rows of x, which end at a guard page in the form that kernels for several rows read.
@@ -34,7 +35,8 @@ func TestMulSameBits(t *testing.T) {
 			unit = f.values
 		}
 		for cols := unit; cols <= max(257, unit); cols += unit {
-			rows := 1 + r.IntN(40)
+			rows := 1 + r.IntN(100)
+			sideBytes = r.IntN(2) << 20
 			for _, n := range []int{1, 2, 3, 7, 13, 40}[r.IntN(3):] {
 				use(generic)
 				m, _ := newTestMatrix(t, r, format, rows, cols, func() float32 { return (r.Float32() - 0.4) / 8 })

@@ -226,18 +226,12 @@ matrix_generic.go for the meaning. Sums of a block are exact integers; the float
 the same order, as in the kernels for several rows, so both give the same bits.`}
 	for _, v := range isas {
 		for _, m := range matVecs {
-			if !onlyTiles(v, m.codes, m.kind) {
-				matVec(f, v, m.codes, m.kind)
-			}
+			matVec(f, v, m.codes, m.kind)
 		}
 	}
 	f.table = matVecTable()
 	return f
 }
-
-// onlyTiles reports whether all formats of those codes and that kind have scales as the kernels of quant_tiles.go read them, so that
-// nothing else is needed.
-func onlyTiles(v isa, c codes, kd kind) bool { return v == avx2 && c.name == "5" && kd.centred }
 
 const matVecParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int"
 
@@ -248,9 +242,6 @@ func matVecTable() string {
 	fmt.Fprintf(&b, "func matVecKernel(c codeLayout, kd codeKind, %s) {\n\tswitch int(impl)<<8 | int(c)<<4 | int(kd) {\n", matVecParams)
 	for _, v := range isas {
 		for _, m := range matVecs {
-			if onlyTiles(v, m.codes, m.kind) {
-				continue
-			}
 			fmt.Fprintf(&b, "\tcase int(%s)<<8 | int(size%s)<<4 | int(kind%s):\n", strings.ToLower(v.name), m.codes.name, m.kind.name)
 			fmt.Fprintf(&b, "\t\tmatVec%s%s%s(%s)\n", m.codes.name, m.kind.name, v.name, names(matVecParams))
 		}
