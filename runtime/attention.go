@@ -43,7 +43,11 @@ func (c *compiler) attention(n *model.Node) error {
 				continue
 			}
 			first := t / a.KVHeads * block
-			attend(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
+			f := attend
+			if spec.kind == cacheQ80 {
+				f = attendBytes
+			}
+			f(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
 			return
 		}
 	}
@@ -73,9 +77,9 @@ type attendScratch struct{ q, s, o, page, top, sum []float32 }
 
 var attendScratches = sync.Pool{New: func() any { return new(attendScratch) }}
 
-func sized(p *[]float32, n int) []float32 {
+func sized[T any](p *[]T, n int) []T {
 	if cap(*p) < n {
-		*p = make([]float32, n)
+		*p = make([]T, n)
 	}
 	return (*p)[:n]
 }
@@ -102,7 +106,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		first = max(0, p.pos+lo-a.Window+1)
 	}
 	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
-		keys, values := spec.load(c.pages[pg], kv, buf)
+		keys, values := spec.floats(c.pages[pg], kv, buf)
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		panels := (n + panel - 1) / panel
 		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, panels, a.HeadDim, false)

@@ -17,7 +17,8 @@ const panel = 16 // columns that lie together for simd.MulPanels
 //
 // In a page each head has keyDim x 64 values of keys and 64 x valuePad of values. Keys lie as products of queries and
 // keys read them: in panels of 16 keys, in a panel dimension after dimension. Values lie position after position, padded
-// to a multiple of 16.
+// to a multiple of 16. Bytes lie for simd.MulPairs: two dimensions of a panel of 16 keys side by side, and values in panels of
+// 16 dimensions, two positions side by side.
 type cacheSpec struct {
 	kvHeads, keyDim, valueDim int
 	window                    int
@@ -59,7 +60,7 @@ type page struct {
 	f []float32 // f32
 	h []byte    // f16, bf16
 	q []int8    // q8_0
-	d []float32 // its scales: for each head [keyDim/32][64] of keys, [64][valueDim/32] of values
+	d []float32 // its scales: for each head [keyDim/32][64] of keys, [valueDim/32][64] of values
 }
 
 // cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is nil
@@ -69,7 +70,7 @@ type cache struct {
 	pages []*page
 	spare []*page
 	half  []byte // a key on its way into a page
-	codes []int8
+	codes []int8 // a key or a value on its way there
 	scale []float32
 }
 
@@ -129,7 +130,7 @@ func (c *cache) put(pos int, k, v []float32) {
 			scatter(p.f[at:], key)
 			copy(p.f[vt:], value)
 		case cacheQ80:
-			c.putQ80(p, h, i, at, vt, key, value)
+			c.putQ80(p, h, i, key, value)
 		default:
 			c.putHalf(p, at, vt, key, value)
 		}
@@ -158,23 +159,40 @@ func (c *cache) putHalf(p *page, at, vt int, key, value []float32) {
 	narrow(p.h[2*vt:2*(vt+len(value))], value)
 }
 
-func (c *cache) putQ80(p *page, h, i, at, vt int, key, value []float32) {
+func (c *cache) putQ80(p *page, h, i int, key, value []float32) {
 	s := &c.spec
 	if c.codes == nil {
-		c.codes, c.scale = make([]int8, s.keyDim), make([]float32, s.keyDim/32)
+		n := max(s.keyDim, s.valueDim)
+		c.codes, c.scale = make([]int8, n), make([]float32, n/32)
 	}
-	simd.QuantizeRow(c.codes, c.scale, key)
-	scatter(p.q[at:], c.codes)
-	d := p.d[h*s.headScales():]
-	for b, x := range c.scale {
-		d[b*pageKeys+i] = x
+	keys, values, kd, vd := s.bytes(p, h)
+	codes, scale := c.codes[:s.keyDim], c.scale[:s.keyDim/32]
+	simd.QuantizeRow(codes, scale, key)
+	for n, at := 0, i/panel*panel*s.keyDim+2*(i%panel); n < len(codes); n, at = n+2, at+2*panel {
+		keys[at], keys[at+1] = codes[n], codes[n+1]
 	}
-	n := s.valueDim / 32
-	simd.QuantizeRow(p.q[vt:vt+s.valueDim], d[pageKeys*s.keyDim/32+i*n:][:n], value)
+	for b, x := range scale {
+		kd[b*pageKeys+i] = x
+	}
+	codes, scale = c.codes[:s.valueDim], c.scale[:s.valueDim/32]
+	simd.QuantizeRow(codes, scale, value)
+	for n, x := range codes {
+		values[n/panel*panel*pageKeys+i/2*2*panel+2*(n%panel)+i%2] = x
+	}
+	for b, x := range scale {
+		vd[b*pageKeys+i] = x
+	}
 }
 
-// load returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
-func (s *cacheSpec) load(p *page, head int, buf []float32) (keys, values []float32) {
+// bytes returns the keys and values of a head in a cache of bytes, and their scales.
+func (s *cacheSpec) bytes(p *page, head int) (keys, values []int8, kd, vd []float32) {
+	q, d := p.q[head*s.headSize():][:s.headSize()], p.d[head*s.headScales():][:s.headScales()]
+	n, m := s.headKeys(), pageKeys*s.keyDim/32
+	return q[:n], q[n:], d[:m], d[m:]
+}
+
+// floats returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
+func (s *cacheSpec) floats(p *page, head int, buf []float32) (keys, values []float32) {
 	at, n := head*s.headSize(), s.headSize()
 	buf = buf[:n]
 	switch s.kind {
@@ -184,16 +202,6 @@ func (s *cacheSpec) load(p *page, head int, buf []float32) (keys, values []float
 		simd.F16ToF32(buf, p.h[2*at:2*(at+n)])
 	case cacheBF16:
 		simd.BF16ToF32(buf, p.h[2*at:2*(at+n)])
-	case cacheQ80:
-		q, d := p.q[at:at+n], p.d[head*s.headScales():]
-		for j := 0; j < pageKeys; j += panel {
-			for b := range s.keyDim / 32 {
-				from := j*s.keyDim + b*32*panel
-				simd.ScalePanel(buf[from:from+32*panel], q[from:from+32*panel], (*[16]float32)(d[b*pageKeys+j:]))
-			}
-		}
-		from, blocks := s.headKeys(), pageKeys*s.valueDim/32
-		simd.ScaleBlocks(buf[from:], q[from:], d[pageKeys*s.keyDim/32:][:blocks])
 	}
 	return buf[:s.headKeys()], buf[s.headKeys():]
 }

@@ -171,12 +171,6 @@ func loadF32(dst *float32, src *byte, n int)
 func storeF32(dst *byte, src *float32, n int)
 
 //go:noescape
-func scalePanelVector(dst *float32, q *int8, d *float32, n int)
-
-//go:noescape
-func scaleBlocksVector(dst *float32, q *int8, d *float32, n int)
-
-//go:noescape
 func scalesF16Vector(scales *float32, mins *float32, headers *byte, n int)
 
 //go:noescape
@@ -370,3 +364,17 @@ func matMulAHx2Dot(dst *float32, ld int, codes *byte, scales *float32, mins *flo
 
 //go:noescape
 func matMulAHx1Dot(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
+
+//go:noescape
+func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+
+//go:noescape
+func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+
+//go:noescape
+func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+
+// scaleWords sets p to x*w, rounded to nearest even and held within 16 bits, for n blocks of 16.
+//
+//go:noescape
+func scaleWords(p *int16, x *float32, w *float32, n int)

@@ -35,27 +35,3 @@ func QuantizeRow(q []int8, d []float32, x []float32) {
 		q, d, x = q[n*blockCols:], d[n:], x[n*blockCols:]
 	}
 }
-
-// ScalePanel sets dst = codes times scales for a panel of 16 columns: row after row of 16, all with the same 16 scales.
-func ScalePanel(dst []float32, q []int8, d *[16]float32) {
-	same(len(dst), len(q))
-	if n := len(q) / 16; impl != generic && n > 0 {
-		scalePanelVector(&dst[0], &q[0], &d[0], n)
-		return
-	}
-	for i, c := range q {
-		dst[i] = float32(c) * d[i%16]
-	}
-}
-
-// ScaleBlocks sets dst = codes times the scale of their block of 32.
-func ScaleBlocks(dst []float32, q []int8, d []float32) {
-	same(len(dst), len(q), blockCols*len(d))
-	if impl != generic && len(d) > 0 {
-		scaleBlocksVector(&dst[0], &q[0], &d[0], len(d))
-		return
-	}
-	for i, c := range q {
-		dst[i] = float32(c) * d[i/blockCols]
-	}
-}

@@ -103,6 +103,7 @@ var threeOps = map[string]uint32{
 	"AND": same(0, 0, 3), "ORR": same(0, 2, 3), "EOR": same(1, 0, 3), "BSL": same(1, 1, 3),
 	"SDOT": 0x0e809400, "SMULL": 0x0e20c000, "TBL": 0x0e000000,
 	"ZIP1.8H": 0x0e403800, "ZIP2.8H": 0x0e407800, "ZIP1": 0x0e803800, "ZIP2": 0x0e807800,
+	"UZP1.16B": 0x0e001800, "UZP2.16B": 0x0e005800,
 	"ZIP1.2D": 0x0ec03800, "ZIP2.2D": 0x0ec07800, "SUB.16B": same(1, 0, 0x10),
 }
 
@@ -278,6 +279,7 @@ The kernels of ARM64: the same functions as those of the other files, on vectors
 	armConvert(f)
 	armScales(f)
 	armQuant(f)
+	armPairs(f)
 	return f
 }
 

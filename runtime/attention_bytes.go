@@ -1,0 +1,146 @@
+package runtime
+
+import (
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/parelm/pare/internal/simd"
+	"github.com/parelm/pare/model"
+)
+
+// Attention over a cache of bytes, in integers: a query becomes words of 16 bits with a scale for each 32 of its values, as keys
+// have it, and so do the weights of a page's values,
+//
+//	o += e^(top of the page - top so far) * sum_j e^(s_j - top of the page) * d_j * v_j,
+//
+// where e^() * d_j, at most the largest d_j of those that the row sees, is held in 15 bits. Sums are exact integers.
+// Beside the bytes themselves nothing is rounded coarser than in a cache of float16. A row meets a page's scales up to its own
+// position and no further, so that its bits do not depend on what comes after it.
+
+// bytesScratch is what one task needs: queries, scores and weights of its rows with their scales, their sums, and the weights'
+// factors that a page has.
+type bytesScratch struct {
+	q, p             []int16
+	qd, s, pd, o     []float32
+	factor, top, sum []float32
+	unit             []float32
+}
+
+var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
+
+// one is the scale of lanes that have none of their own.
+var one = [panel]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+
+// attendBytes computes rows [lo,hi) of a part for the query heads of one key/value head.
+func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int) {
+	spec := &c.spec
+	group, kb, vb := a.Heads/a.KVHeads, spec.keyDim/32, spec.valueDim/32
+	rows := (hi - lo) * group
+	w := bytesScratches.Get().(*bytesScratch)
+	defer bytesScratches.Put(w)
+	q, qd := sized(&w.q, rows*spec.keyDim), sized(&w.qd, rows*kb)
+	s, o := sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
+	pw, pd := sized(&w.p, rows*vb*pageKeys), sized(&w.pd, rows*vb)
+	factor, unit := sized(&w.factor, vb*pageKeys), sized(&w.unit, vb)
+	top, sum := sized(&w.top, rows), sized(&w.sum, rows)
+	n := group * spec.keyDim
+	for i := range hi - lo {
+		simd.QuantizeWords(q[i*n:(i+1)*n], qd[i*group*kb:(i+1)*group*kb], query[(p.lo+lo+i)*qw+kv*n:][:n])
+	}
+	simd.Scale(qd, qd, float32(a.Scale))
+	clear(o)
+	clear(sum)
+	for r := range top {
+		top[r] = float32(math.Inf(-1))
+	}
+	first := 0
+	if a.Window > 0 {
+		first = max(0, p.pos+lo-a.Window+1)
+	}
+	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
+		keys, values, kd, vd := spec.bytes(c.pages[pg], kv)
+		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)
+		for j := 0; j < n; j += panel {
+			for b := range kb {
+				simd.MulPairs(s[j:], pageKeys, q[32*b:], spec.keyDim, rows, keys[j*spec.keyDim+32*panel*b:], 16,
+					(*[panel]float32)(kd[b*pageKeys+j:]), qd[b:], kb, b > 0)
+			}
+		}
+		seen := 0 // positions that factor and unit are of
+		for r := range rows {
+			pos := p.pos + lo + r/group - pg*pageKeys
+			from, to := 0, min(n, pos+1)
+			if a.Window > 0 {
+				from = max(0, pos-a.Window+1)
+			}
+			x, y, d := s[r*pageKeys:][:n], pw[r*vb*pageKeys:][:vb*pageKeys], pd[r*vb:(r+1)*vb]
+			if from >= to { // nothing here for this row
+				clear(y)
+				clear(d)
+				continue
+			}
+			if to != seen {
+				seen = to
+				valueFactors(factor, unit, vd, to)
+			}
+			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
+			scale := softenPage(x, from, to, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
+			for b := range vb {
+				simd.Words(y[b*pageKeys:][:n], x, factor[b*pageKeys:][:n])
+				d[b] = unit[b] * scale
+			}
+		}
+		for j := 0; j < spec.valueDim; j += panel {
+			b := j / 32
+			simd.MulPairs(o[j:], spec.valuePad, pw[b*pageKeys:], vb*pageKeys, rows, values[j*pageKeys:], n/2, &one, pd[b:], vb, true)
+		}
+	}
+	for r := range rows {
+		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
+		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])
+	}
+}
+
+// valueFactors sets factor to what turns the weights of the first n positions of a page into words, and unit to what a word
+// stands for, for each block of 32 dimensions.
+func valueFactors(factor, unit, d []float32, n int) {
+	for b := range unit {
+		f, scales := factor[b*pageKeys:][:pageKeys], d[b*pageKeys:][:n]
+		clear(f[n:])
+		largest := slices.Max(scales)
+		unit[b] = largest / simd.WordMax
+		if largest == 0 {
+			clear(f)
+			continue
+		}
+		simd.Scale(f[:n], scales, simd.WordMax/largest)
+	}
+}
+
+// softenPage replaces the scores [from,to) of a row by their exponentials relative to the largest of them, zeroes the others,
+// and brings the row's sums up to date. It returns what the exponentials must be multiplied by to be relative to the largest
+// score so far.
+func softenPage(x []float32, from, to int, o []float32, top, sum *float32) float32 {
+	m := simd.Max(x[from:to])
+	clear(x[:from])
+	clear(x[to:])
+	if math.IsInf(float64(m), -1) {
+		clear(x[from:to])
+		return 0
+	}
+	here := simd.ExpSum(x[from:to], x[from:to], m)
+	scale := float32(1)
+	if m > *top {
+		if *sum != 0 {
+			f := float32(math.Exp(float64(*top - m)))
+			*sum *= f
+			simd.Scale(o, o, f)
+		}
+		*top = m
+	} else if m != *top {
+		scale = float32(math.Exp(float64(m - *top)))
+	}
+	*sum += here * scale
+	return scale
+}
