@@ -108,21 +108,18 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		keys, values := spec.floats(c.pages[pg], kv, buf)
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
-		panels := (n + panel - 1) / panel
-		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, panels, a.HeadDim, false)
+		wide := (n + panel - 1) &^ (panel - 1)
+		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
 		for r := range rows {
 			pos := p.pos + lo + r/group
-			from, to := 0, min(n, pos+1-pg*pageKeys)
+			from, to := 0, max(0, min(n, pos+1-pg*pageKeys))
 			if a.Window > 0 {
-				from = max(0, pos-a.Window+1-pg*pageKeys)
+				from = min(max(0, pos-a.Window+1-pg*pageKeys), to)
 			}
-			x := s[r*pageKeys:][:n]
-			if from >= to { // nothing here for this row
-				clear(x)
-				continue
-			}
+			x := s[r*pageKeys:][:wide]
+			mask(x, from, to)
 			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
-			soften(x, from, to, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
+			soften(x, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
 		}
 		simd.MulPanels(o, spec.valuePad, s, pageKeys, rows, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
 	}
@@ -132,10 +129,10 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	}
 }
 
-// soften replaces the scores [from,to) of a row by their exponentials relative to the largest so far, zeroes the others,
-// and brings the row's sums up to date.
-func soften(x []float32, from, to int, o []float32, top, sum *float32) {
-	m := max(*top, simd.Max(x[from:to]))
+// soften replaces the scores of a row by their exponentials relative to the largest so far, and brings the row's sums up to
+// date.
+func soften(x []float32, o []float32, top, sum *float32) {
+	m, here := simd.SoftmaxPage(x, *top)
 	if m > *top {
 		if *sum != 0 {
 			f := float32(math.Exp(float64(*top - m)))
@@ -144,13 +141,7 @@ func soften(x []float32, from, to int, o []float32, top, sum *float32) {
 		}
 		*top = m
 	}
-	clear(x[:from])
-	clear(x[to:])
-	if math.IsInf(float64(m), -1) {
-		clear(x[from:to])
-		return
-	}
-	*sum += simd.ExpSum(x[from:to], x[from:to], m)
+	*sum += here
 }
 
 // bias applies the soft cap and alibi to the scores of the keys from position first on.

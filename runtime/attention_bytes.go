@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/parelm/pare/internal/simd"
@@ -21,10 +20,9 @@ import (
 // bytesScratch is what one task needs: queries, scores and weights of its rows with their scales, their sums, and the weights'
 // factors that a page has.
 type bytesScratch struct {
-	q, p             []int16
-	qd, s, pd, o     []float32
-	factor, top, sum []float32
-	unit             []float32
+	q, p                        []int16
+	qd, s, pd, o, factor, unit  []float32
+	top, sum, fade, here, total []float32
 }
 
 var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
@@ -43,7 +41,8 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	s, o := sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
 	pw, pd := sized(&w.p, rows*vb*pageKeys), sized(&w.pd, rows*vb)
 	factor, unit := sized(&w.factor, vb*pageKeys), sized(&w.unit, vb)
-	top, sum := sized(&w.top, rows), sized(&w.sum, rows)
+	top, sum, fade := sized(&w.top, rows), sized(&w.sum, rows), sized(&w.fade, rows)
+	here, total := sized(&w.here, rows), sized(&w.total, rows)
 	n := group * spec.keyDim
 	for i := range hi - lo {
 		simd.QuantizeWords(q[i*n:(i+1)*n], qd[i*group*kb:(i+1)*group*kb], query[(p.lo+lo+i)*qw+kv*n:][:n])
@@ -70,25 +69,28 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 		seen := 0 // positions that factor and unit are of
 		for r := range rows {
 			pos := p.pos + lo + r/group - pg*pageKeys
-			from, to := 0, min(n, pos+1)
+			from, to := 0, max(0, min(n, pos+1))
 			if a.Window > 0 {
-				from = max(0, pos-a.Window+1)
-			}
-			x, y, d := s[r*pageKeys:][:n], pw[r*vb*pageKeys:][:vb*pageKeys], pd[r*vb:(r+1)*vb]
-			if from >= to { // nothing here for this row
-				clear(y)
-				clear(d)
-				continue
+				from = min(max(0, pos-a.Window+1), to)
 			}
 			if to != seen {
 				seen = to
 				valueFactors(factor, unit, vd, to)
 			}
+			x := s[r*pageKeys:][:n]
+			mask(x, from, to)
 			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
-			scale := softenPage(x, from, to, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
+			here[r], total[r] = simd.SoftmaxWords(pw[r*vb*pageKeys:], x, factor, pageKeys, vb)
+			copy(pd[r*vb:], unit)
+		}
+		rescale(top, here, fade)
+		for r, f := range fade {
+			if sum[r] = sum[r]*f + total[r]*here[r]; f != 1 {
+				row := o[r*spec.valuePad:][:spec.valuePad]
+				simd.Scale(row, row, f)
+			}
 			for b := range vb {
-				simd.Words(y[b*pageKeys:][:n], x, factor[b*pageKeys:][:n])
-				d[b] = unit[b] * scale
+				pd[r*vb+b] *= here[r]
 			}
 		}
 		for j := 0; j < spec.valueDim; j += panel {
@@ -108,9 +110,10 @@ func valueFactors(factor, unit, d []float32, n int) {
 	for b := range unit {
 		f, scales := factor[b*pageKeys:][:pageKeys], d[b*pageKeys:][:n]
 		clear(f[n:])
-		largest := slices.Max(scales)
+		largest := simd.Max(scales)
 		unit[b] = largest / simd.WordMax
-		if largest == 0 {
+		if n == 0 || largest == 0 {
+			unit[b] = 0
 			clear(f)
 			continue
 		}
@@ -118,29 +121,30 @@ func valueFactors(factor, unit, d []float32, n int) {
 	}
 }
 
-// softenPage replaces the scores [from,to) of a row by their exponentials relative to the largest of them, zeroes the others,
-// and brings the row's sums up to date. It returns what the exponentials must be multiplied by to be relative to the largest
-// score so far.
-func softenPage(x []float32, from, to int, o []float32, top, sum *float32) float32 {
-	m := simd.Max(x[from:to])
-	clear(x[:from])
-	clear(x[to:])
-	if math.IsInf(float64(m), -1) {
-		clear(x[from:to])
-		return 0
-	}
-	here := simd.ExpSum(x[from:to], x[from:to], m)
-	scale := float32(1)
-	if m > *top {
-		if *sum != 0 {
-			f := float32(math.Exp(float64(*top - m)))
-			*sum *= f
-			simd.Scale(o, o, f)
+// rescale brings the largest scores so far up to those of a page, here. It sets here to what the page's exponentials must be
+// multiplied by to be relative to the new ones, and fade to what those before must be.
+func rescale(top, here, fade []float32) {
+	for r, m := range here {
+		old := top[r]
+		switch {
+		case math.IsInf(float64(m), -1): // no score at all
+			here[r], fade[r] = m, 0
+		case m > old:
+			top[r], here[r], fade[r] = m, 0, old-m
+		default:
+			here[r], fade[r] = m-old, 0
 		}
-		*top = m
-	} else if m != *top {
-		scale = float32(math.Exp(float64(m - *top)))
 	}
-	*sum += here * scale
-	return scale
+	simd.Exp(here, here)
+	simd.Exp(fade, fade)
+}
+
+// mask hides the scores outside [from,to).
+func mask(x []float32, from, to int) {
+	for i := range from {
+		x[i] = float32(math.Inf(-1))
+	}
+	for i := to; i < len(x); i++ {
+		x[i] = float32(math.Inf(-1))
+	}
 }

@@ -32,5 +32,17 @@ func Tile(c []float32, ldc int, a []float32, row, col int, b []float32, panelSte
 	}
 	rows, _ := tileRows()
 	x := slice{steps: k, a: aView{a, row, col, rows * row}, b: bView{b, panelStep, step}}
+	if rest := m % rows; m > rows && rest > 0 && rest <= rows/3 { // two tiles of some size in place of a large one and a small
+		first := m - rest - rows
+		half := (rows + rest + 1) / 2
+		if first > 0 {
+			x.block(c, ldc, 0, first, n, 0, n/panel, accumulate)
+		}
+		for lo := first; lo < m; lo += half {
+			x.a.v = a[lo*row:]
+			x.block(c[lo*ldc:], ldc, 0, min(half, m-lo), n, 0, n/panel, accumulate)
+		}
+		return
+	}
 	x.block(c, ldc, 0, m, n, 0, n/panel, accumulate)
 }

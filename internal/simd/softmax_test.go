@@ -1,0 +1,71 @@
+package simd
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// Exponentials of a page are near those of float64, words are theirs times the factors, and masked scores behind a page's end
+// change no bit.
+func TestSoftmaxPage(t *testing.T) {
+	inf := float32(math.Inf(-1))
+	everyImplementation(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(91, 92))
+		for n := 1; n <= 64; n++ {
+			wide := (n + 15) / 16 * 16
+			x := random(r, wide)
+			for i := range x {
+				if x[i] *= 20; i >= n || i > 0 && r.IntN(5) == 0 {
+					x[i] = inf
+				}
+			}
+			for _, top := range []float32{inf, 3, 50} {
+				got := slices.Clone(x)
+				reference, sum := SoftmaxPage(got, top)
+				if want := max(top, slices.Max(x)); reference != want {
+					t.Fatalf("reference %v, want %v", reference, want)
+				}
+				var total float64
+				for i, v := range got {
+					want := math.Exp(float64(x[i]) - float64(reference))
+					total += want
+					if math.Abs(float64(v)-want) > 1e-5*want+1e-44 {
+						t.Fatalf("e^(%v-%v) is %v, want %v", x[i], reference, v, want)
+					}
+				}
+				if math.Abs(float64(sum)-total) > 1e-5*total+1e-40 {
+					t.Fatalf("sum %v, want %v", sum, total)
+				}
+			}
+			const step = 80
+			factor, p := random(r, 2*step), make([]int16, 2*step)
+			for i := range factor {
+				factor[i] = WordMax * float32(math.Abs(float64(factor[i])))
+			}
+			top, sum := SoftmaxWords(p, slices.Clone(x), factor, step, 2)
+			e := slices.Clone(x)
+			if again, total := SoftmaxPage(e, inf); again != top || total != sum {
+				t.Fatalf("reference %v, sum %v; alone %v and %v", top, sum, again, total)
+			}
+			for i, v := range p {
+				want := int16(0)
+				if j := i % step; j < wide {
+					want = int16(math.RoundToEven(float64(e[j] * factor[i])))
+				}
+				if v != want {
+					t.Fatalf("word %d is %d, want %d", i, v, want)
+				}
+			}
+			longer := append(slices.Clone(x), slices.Repeat([]float32{inf}, 16)...)
+			if again, total := SoftmaxPage(longer, inf); again != top || total != sum || !slices.Equal(longer[:wide], e) {
+				t.Fatalf("%d scores: masked scores behind them change bits", n)
+			}
+		}
+		empty := slices.Repeat([]float32{inf}, 32)
+		if top, sum := SoftmaxPage(empty, inf); top != inf || sum != 0 || slices.Max(empty) != 0 {
+			t.Fatalf("a page of masked scores has the reference %v and the sum %v", top, sum)
+		}
+	})
+}

@@ -1,0 +1,54 @@
+package runtime
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/model"
+)
+
+// BenchmarkAttention is one layer of TinyLlama's shape (32 heads of 64, 4 of keys) on one thread: 1 or 64 queries behind 4096
+// positions. It reports microseconds a query.
+func BenchmarkAttention(b *testing.B) {
+	par.SetThreads(1)
+	defer par.SetThreads(0)
+	a := &model.Attention{Heads: 32, KVHeads: 4, HeadDim: 64, ValueDim: 64, Scale: 0.125}
+	const depth, most = 4096, 64
+	s := rng.New(1)
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(s.Normal())
+		}
+		return x
+	}
+	query, out := random(most*32*64), make([]float32, most*32*64)
+	for _, kind := range []cacheKind{cacheF32, cacheF16, cacheQ80} {
+		spec, err := specOf(a, kind)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := &cache{spec: spec}
+		for pos := range depth + most {
+			c.put(pos, random(4*64), random(4*64))
+		}
+		for _, n := range []int{1, most} {
+			b.Run(fmt.Sprintf("%s/queries=%d", kind, n), func(b *testing.B) {
+				f := attend
+				if kind == cacheQ80 {
+					f = attendBytes
+				}
+				for b.Loop() {
+					for kv := range 4 {
+						for lo := 0; lo < n; lo += 8 {
+							f(a, part{n: n, pos: depth}, c, kv, lo, min(lo+8, n), query, out, 32*64, 32*64)
+						}
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "us/query")
+			})
+		}
+	}
+}
