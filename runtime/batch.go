@@ -104,6 +104,9 @@ func (e *Engine) tailRows(b *batch, rows []int, f func(i int, logits []float32) 
 			copy(in[i*hidden:(i+1)*hidden], b.bufs[stream][r*hidden:(r+1)*hidden])
 		}
 		e.run(t, len(e.plan.segments)-1, len(e.plan.segments)-1)
+		if err := e.missed(); err != nil {
+			return err
+		}
 		logits := t.f(e.plan.logits, vocab)
 		for r := range n {
 			if err := f(lo+r, logits[r*vocab:(r+1)*vocab]); err != nil {

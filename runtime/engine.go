@@ -20,6 +20,9 @@ type Options struct {
 	// Lazy leaves the weights on disk until LoadLayer asks for a layer's, for work that goes through a model one layer
 	// at a time in bounded memory.
 	Lazy bool
+	// Soon leaves the weights in the file until the second step, for the first token's sake: see Ready. The first step must not
+	// be long for that.
+	Soon bool
 	// Rounding is how inputs of matrices are rounded. Where that is not the kernels' own way, matrices take four bytes a
 	// weight and are slower.
 	Rounding Rounding
@@ -45,6 +48,7 @@ type Engine struct {
 	scratch        *Session // for work on single layers
 	tap            Tap
 	rounder        *rounder
+	soon           *soon // nil once the weights are packed
 }
 
 // Tap sees the input of linear layers: the node they read, and its value for rows tokens. It is called from one
@@ -80,6 +84,10 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 	}
 	if o.Lazy {
 		return e, nil
+	}
+	if o.Soon {
+		e.soon = &soon{tiles: map[tileShape]*tiles{}}
+		return e, e.load(ctx, m.Graph.Weights, func(int64) {})
 	}
 	task := progress.Start(ctx, "load", "B", m.Bytes())
 	defer task.Done()

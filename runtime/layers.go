@@ -31,6 +31,9 @@ func (e *Engine) segment(ctx context.Context, seg int, ids []int32, x []float32)
 	if e.scratch == nil {
 		e.scratch = e.NewSession()
 	}
+	if err := e.Ready(ctx); err != nil {
+		return err
+	}
 	s := e.scratch
 	s.Reset()
 	for lo := 0; lo < total; lo += e.batch {

@@ -38,6 +38,9 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if _, there := e.mats[w].(*filed); there && e.soon == nil {
+			delete(e.mats, w)
+		}
 		if e.mats[w] != nil || e.vecs[w] != nil || matrices[w] != nil {
 			continue
 		}
@@ -58,12 +61,18 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 		if err != nil {
 			return err
 		}
+		if e.soon != nil && len(w.Dims) == 2 && simd.Packable(t.Codec.Name()) {
+			if e.mats[w], err = e.soon.filed(w, t); err != nil {
+				return fmt.Errorf("read %s: %w", w.Name, err)
+			}
+			continue
+		}
 		m, pack, err := newMatrix(t)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
 		}
 		matrices[w] = m
-		rows, step := t.Rows(), max(16, packBytes/max(t.RowBytes(), 1)&^15)
+		rows, step := t.Rows(), stretchRows(t)
 		for lo := 0; lo < rows; lo += step {
 			todo = append(todo, stretch{w, t, pack, lo, min(lo+step, rows)})
 		}
@@ -85,6 +94,9 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 	}
 	return nil
 }
+
+// stretchRows is how many rows of a tensor are read and packed at once.
+func stretchRows(t *tensor.Tensor) int { return max(16, packBytes/max(t.RowBytes(), 1)&^15) }
 
 // read reads and packs the rows.
 func (s *stretch) read() error {

@@ -48,6 +48,8 @@ func mul(m matrix, dst []float32, ld int, a *activations, lo, hi int, add bool) 
 		m.Mul(dst, ld, &a.Acts, lo, hi, add)
 	case *coded:
 		m.mul(dst, ld, a, lo, hi, add)
+	case *filed:
+		m.mul(dst, ld, a, lo, hi, add)
 	}
 }
 

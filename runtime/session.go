@@ -99,6 +99,9 @@ func (s *Session) each(ctx context.Context, ids []int32, from int, f func(i int,
 			return err
 		}
 		hi := min(lo+s.e.batch, len(ids))
+		if err := s.e.prepare(ctx, hi-lo); err != nil {
+			return err
+		}
 		b := s.e.newBatch(ids[lo:hi], part{s: s, n: hi - lo, pos: len(s.ids), total: total})
 		s.e.run(b, 0, s.e.Model.Graph.Layers)
 		s.ids = append(s.ids, ids[lo:hi]...)

@@ -81,6 +81,9 @@ func (e *Engine) stepParts(ctx context.Context, parts []part, ids []int32, in []
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := e.prepare(ctx, len(ids)); err != nil {
+		return err
+	}
 	b := e.newBatch(ids, parts...)
 	e.run(b, 0, e.Model.Graph.Layers)
 	var rows []int

@@ -72,6 +72,7 @@ type benchmark struct {
 	Bytes       int64               `json:"bytes"`
 	Results     []benchResult       `json:"results"`
 	LoadSeconds float64             `json:"load_seconds"`
+	FirstToken  float64             `json:"first_token_seconds"` // from opening the file
 	PeakMemory  int64               `json:"peak_memory_bytes"`
 	Kernel      string              `json:"kernel"`
 	Kernels     []runtime.KernelUse `json:"kernels"`
@@ -132,7 +133,7 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 		return benchWrite(ctx, e, c, open)
 	}
 	var b eval.Benchmark
-	engine, err := b.Load(ctx, open, runtime.Options{Cache: c.String("cache")})
+	engine, err := b.Load(ctx, open, runtime.Options{Cache: c.String("cache"), Soon: true})
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,8 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 			}
 		}
 	}
-	v := benchmark{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, Kernel: simd.Kernel()}
+	v := benchmark{Model: engine.Model.Path, Bytes: engine.Model.Bytes(), Results: []benchResult{}, LoadSeconds: b.LoadSeconds, FirstToken: b.FirstToken,
+		Kernel: simd.Kernel()}
 	format, _ := engine.Model.Format()
 	v.Format = quantize.DisplayName(format)
 	v.Kernels, v.TokenBytes = engine.Kernels()
@@ -224,5 +226,5 @@ func (v *benchmark) print(w io.Writer) {
 		rows = append(rows, []string{k.Class, k.Kernel, report.Bytes(k.Bytes), read})
 	}
 	table(w, rows)
-	fmt.Fprintf(w, "\n%s, %s weights, loaded in %.2f s, at most %s of memory, %s kernels\n", v.Format, report.Bytes(v.Bytes), v.LoadSeconds, report.Bytes(v.PeakMemory), v.Kernel)
+	fmt.Fprintf(w, "\n%s, %s weights, first token after %.2f s, loaded in %.2f s, at most %s of memory, %s kernels\n", v.Format, report.Bytes(v.Bytes), v.FirstToken, v.LoadSeconds, report.Bytes(v.PeakMemory), v.Kernel)
 }

@@ -84,7 +84,7 @@ func chatWith(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := loadForText(ctx, e, c, ref)
+	m, err := loadForText(ctx, e, c, ref, false)
 	if err != nil {
 		return err
 	}

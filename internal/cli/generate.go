@@ -57,7 +57,7 @@ func memoryFlags() []cli.Flag {
 }
 
 // loadForText loads a MODEL with its tokenizer to write texts, as memoryFlags say.
-func loadForText(ctx context.Context, e *env, c *cli.Context, ref string) (*loaded, error) {
+func loadForText(ctx context.Context, e *env, c *cli.Context, ref string, soon bool) (*loaded, error) {
 	if n := c.Int("context"); n < 0 {
 		return nil, usage("--context %d: want at least 1", n)
 	}
@@ -66,7 +66,7 @@ func loadForText(ctx context.Context, e *env, c *cli.Context, ref string) (*load
 		return nil, err
 	}
 	l := &loaded{Model: m}
-	if l.e, err = runtime.Load(ctx, m, runtime.Options{Context: c.Int("context"), Cache: c.String("cache")}); err == nil {
+	if l.e, err = runtime.Load(ctx, m, runtime.Options{Context: c.Int("context"), Cache: c.String("cache"), Soon: soon}); err == nil {
 		l.tok, err = m.Tokenizer()
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func generate(ctx context.Context, e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := loadForText(ctx, e, c, ref)
+	m, err := loadForText(ctx, e, c, ref, true)
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func drafter(ctx context.Context, e *env, c *cli.Context, target *loaded) (*runt
 	if k := c.Int("draft-tokens"); k < 1 || k > 64 {
 		return nil, nil, usage("--draft-tokens %d: want 1 to 64", k)
 	}
-	d, err := loadForText(ctx, e, c, ref)
+	d, err := loadForText(ctx, e, c, ref, false)
 	if err != nil {
 		return nil, nil, err
 	}

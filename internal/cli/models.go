@@ -68,7 +68,7 @@ func loadModel(ctx context.Context, e *env, ref string) (*loaded, error) {
 		return nil, err
 	}
 	l := &loaded{Model: m}
-	if l.e, err = runtime.Load(ctx, m, runtime.Options{}); err != nil {
+	if l.e, err = runtime.Load(ctx, m, runtime.Options{Soon: true}); err != nil {
 		m.Close()
 		return nil, err
 	}

@@ -172,7 +172,7 @@ func loadServed(ctx context.Context, e *env, c *cli.Context, ref string) (m *ser
 			m.Close()
 		}
 	}()
-	l, err := loadForText(ctx, e, c, ref)
+	l, err := loadForText(ctx, e, c, ref, false)
 	if err != nil {
 		return m, err
 	}
@@ -191,7 +191,7 @@ func loadServed(ctx context.Context, e *env, c *cli.Context, ref string) (m *ser
 	if c.String("draft") == "" {
 		return m, nil
 	}
-	d, err := loadForText(ctx, e, c, c.String("draft"))
+	d, err := loadForText(ctx, e, c, c.String("draft"), false)
 	if err != nil {
 		return m, err
 	}
