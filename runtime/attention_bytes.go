@@ -53,11 +53,12 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	for r := range top {
 		top[r] = float32(math.Inf(-1))
 	}
-	first := 0
+	start := 0
 	if a.Window > 0 {
-		first = max(0, p.pos+lo-a.Window+1)
+		start = max(0, p.pos+lo-a.Window+1)
 	}
-	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
+	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
+		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
 		keys, values, kd, vd := spec.bytes(c.pages[pg], kv)
 		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)
 		for j := 0; j < n; j += panel {
@@ -66,22 +67,22 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 					(*[panel]float32)(kd[b*pageKeys+j:]), qd[b:], kb, b > 0)
 			}
 		}
-		seen := 0 // positions that factor and unit are of
-		for r := range rows {
-			pos := p.pos + lo + r/group - pg*pageKeys
-			from, to := 0, max(0, min(n, pos+1))
-			if a.Window > 0 {
-				from = min(max(0, pos-a.Window+1), to)
+		for lo, hi := 0, 0; lo < rows; lo = hi { // rows that see as much
+			to := seen(first+lo/group, n)
+			for hi = lo + group; hi < rows && seen(first+hi/group, n) == to; {
+				hi += group
 			}
-			if to != seen {
-				seen = to
-				valueFactors(factor, unit, vd, to)
+			valueFactors(factor, unit, vd, to)
+			for r := lo; r < hi; r++ {
+				from, x := 0, s[r*pageKeys:][:n]
+				if a.Window > 0 {
+					from = min(max(0, first+r/group-a.Window+1), to)
+				}
+				mask(x, from, to)
+				bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
+				copy(pd[r*vb:], unit)
 			}
-			x := s[r*pageKeys:][:n]
-			mask(x, from, to)
-			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
-			here[r], total[r] = simd.SoftmaxWords(pw[r*vb*pageKeys:], x, factor, pageKeys, vb)
-			copy(pd[r*vb:], unit)
+			simd.SoftmaxWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, vb, here[lo:hi], total[lo:hi])
 		}
 		rescale(top, here, fade)
 		for r, f := range fade {
@@ -120,6 +121,9 @@ func valueFactors(factor, unit, d []float32, n int) {
 		simd.Scale(f[:n], scales, simd.WordMax/largest)
 	}
 }
+
+// seen returns how many of a page's first n positions a row at a place of the page, before or behind it sees.
+func seen(place, n int) int { return max(0, min(n, place+1)) }
 
 // rescale brings the largest scores so far up to those of a page, here. It sets here to what the page's exponentials must be
 // multiplied by to be relative to the new ones, and fade to what those before must be.

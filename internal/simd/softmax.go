@@ -14,9 +14,9 @@ import (
 func SoftmaxPage(x []float32, top float32) (reference, sum float32) {
 	checkPage(len(x))
 	if impl.x86() {
-		stats := [2]float32{top}
-		softmaxFloats(&x[0], len(x), &stats[0])
-		return stats[0], stats[1]
+		reference = top
+		softmaxFloats(&x[0], len(x), &reference, &sum)
+		return reference, sum
 	}
 	if reference = max(top, Max(x)); math.IsInf(float64(reference), -1) {
 		clear(x)
@@ -25,26 +25,29 @@ func SoftmaxPage(x []float32, top float32) (reference, sum float32) {
 	return reference, expSum(x, x, reference)
 }
 
-// SoftmaxWords makes words of the exponentials of scores relative to the largest of them: value i of block b is the exponential
-// of x[i] times factor[b*step+i], rounded to the nearest integer, and goes to p[b*step+i]. Factors are at most WordMax. It
-// returns the reference and the sum of the exponentials, and leaves anything in x.
-func SoftmaxWords(p []int16, x, factor []float32, step, blocks int) (reference, sum float32) {
-	n := len(x)
+// SoftmaxWords makes words of the exponentials of rows of n scores, ldx apart, relative to the largest of each: value i of block b
+// is the exponential of x[i] times factor[b*step+i], rounded to the nearest integer, and goes to p[b*step+i] of a row of
+// words; those are ldp apart. Factors are at most WordMax. For each row it sets top to the reference and sum to the sum of the
+// exponentials; it leaves anything in x.
+func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks int, top, sum []float32) {
 	checkPage(n)
-	if blocks <= 0 || step < n {
-		panic(fmt.Sprintf("simd: %d blocks of %d words, %d apart", blocks, n, step))
+	rows := len(top)
+	same(rows, len(sum))
+	if rows == 0 || blocks <= 0 || step < n || ldx < n || ldp < (blocks-1)*step+n {
+		panic(fmt.Sprintf("simd: %d rows of %d blocks of %d words, rows %d and %d, blocks %d apart", rows, blocks, n, ldx, ldp, step))
 	}
-	_, _ = p[(blocks-1)*step+n-1], factor[(blocks-1)*step+n-1]
+	_, _, _ = p[(rows-1)*ldp+(blocks-1)*step+n-1], x[(rows-1)*ldx+n-1], factor[(blocks-1)*step+n-1]
 	if impl.x86() {
-		stats := [2]float32{float32(math.Inf(-1))}
-		softmaxWords(&p[0], &x[0], &factor[0], step, blocks, n, &stats[0])
-		return stats[0], stats[1]
+		softmaxWords(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
+		return
 	}
-	reference, sum = SoftmaxPage(x, float32(math.Inf(-1)))
-	for b := range blocks {
-		Words(p[b*step:][:n], x, factor[b*step:][:n])
+	for r := range rows {
+		y := x[r*ldx:][:n]
+		top[r], sum[r] = SoftmaxPage(y, float32(math.Inf(-1)))
+		for b := range blocks {
+			Words(p[r*ldp+b*step:][:n], y, factor[b*step:][:n])
+		}
 	}
-	return reference, sum
 }
 
 func checkPage(n int) {

@@ -6,15 +6,6 @@
 
 #include "textflag.h"
 
-DATA softmax_ff7fffff<>+0(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+4(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+8(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+12(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+16(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+20(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+24(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+28(SB)/4, $0xff7fffff
-GLOBL softmax_ff7fffff<>(SB), RODATA|NOPTR, $32
 DATA softmax_c2d20000<>+0(SB)/4, $0xc2d20000
 DATA softmax_c2d20000<>+4(SB)/4, $0xc2d20000
 DATA softmax_c2d20000<>+8(SB)/4, $0xc2d20000
@@ -24,6 +15,15 @@ DATA softmax_c2d20000<>+20(SB)/4, $0xc2d20000
 DATA softmax_c2d20000<>+24(SB)/4, $0xc2d20000
 DATA softmax_c2d20000<>+28(SB)/4, $0xc2d20000
 GLOBL softmax_c2d20000<>(SB), RODATA|NOPTR, $32
+DATA softmax_ff7fffff<>+0(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+4(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+8(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+12(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+16(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+20(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+24(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+28(SB)/4, $0xff7fffff
+GLOBL softmax_ff7fffff<>(SB), RODATA|NOPTR, $32
 DATA softmax_4b400000<>+0(SB)/4, $0x4b400000
 DATA softmax_4b400000<>+4(SB)/4, $0x4b400000
 DATA softmax_4b400000<>+8(SB)/4, $0x4b400000
@@ -114,12 +114,23 @@ DATA softmax_3f800000<>+20(SB)/4, $0x3f800000
 DATA softmax_3f800000<>+24(SB)/4, $0x3f800000
 DATA softmax_3f800000<>+28(SB)/4, $0x3f800000
 GLOBL softmax_3f800000<>(SB), RODATA|NOPTR, $32
+DATA softmax_ff800000<>+0(SB)/4, $0xff800000
+DATA softmax_ff800000<>+4(SB)/4, $0xff800000
+DATA softmax_ff800000<>+8(SB)/4, $0xff800000
+DATA softmax_ff800000<>+12(SB)/4, $0xff800000
+DATA softmax_ff800000<>+16(SB)/4, $0xff800000
+DATA softmax_ff800000<>+20(SB)/4, $0xff800000
+DATA softmax_ff800000<>+24(SB)/4, $0xff800000
+DATA softmax_ff800000<>+28(SB)/4, $0xff800000
+GLOBL softmax_ff800000<>(SB), RODATA|NOPTR, $32
 
-// func softmaxFloats(x *float32, n int, stats *float32)
-TEXT ·softmaxFloats(SB), NOSPLIT, $0-24
+// func softmaxFloats(x *float32, n int, top *float32, sum *float32)
+TEXT ·softmaxFloats(SB), NOSPLIT, $0-32
 	MOVQ x+0(FP), SI
+	MOVQ top+16(FP), BX
+	MOVQ sum+24(FP), R13
+	VMOVUPS softmax_c2d20000<>(SB), Y14
 	MOVQ n+8(FP), CX
-	MOVQ stats+16(FP), BX
 	MOVQ SI, AX
 	VBROADCASTSS (BX), Y0
 	VMOVAPS Y0, Y1
@@ -145,15 +156,15 @@ done2:
 	VMOVSS X0, (BX)
 	VBROADCASTSS X0, Y11
 	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
-	VMOVUPS softmax_c2d20000<>(SB), Y14
 	VXORPS X12, X12, X12
 	VXORPS X13, X13, X13
 	MOVQ n+8(FP), CX
+	MOVQ SI, AX
 	CMPQ CX, $16
 	JLT done4
 
 loop3:
-	VMOVUPS 0(SI), Y0
+	VMOVUPS 0(AX), Y0
 	VSUBPS Y11, Y0, Y0
 	VMAXPS Y0, Y14, Y0
 	VMOVUPS softmax_4b400000<>(SB), Y1
@@ -177,8 +188,8 @@ loop3:
 	VMULPS Y1, Y2, Y2
 	VMULPS Y3, Y2, Y0
 	VADDPS Y0, Y12, Y12
-	VMOVUPS Y0, 0(SI)
-	VMOVUPS 32(SI), Y5
+	VMOVUPS Y0, 0(AX)
+	VMOVUPS 32(AX), Y5
 	VSUBPS Y11, Y5, Y5
 	VMAXPS Y5, Y14, Y5
 	VMOVUPS softmax_4b400000<>(SB), Y6
@@ -202,8 +213,8 @@ loop3:
 	VMULPS Y6, Y7, Y7
 	VMULPS Y8, Y7, Y5
 	VADDPS Y5, Y13, Y13
-	VMOVUPS Y5, 32(SI)
-	ADDQ $64, SI
+	VMOVUPS Y5, 32(AX)
+	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
 	JGE loop3
@@ -216,30 +227,43 @@ done4:
 	VADDPS X1, X0, X0
 	VPERMILPS $0xB1, X0, X1
 	VADDPS X1, X0, X0
-	VMOVSS X0, 4(BX)
+	VMOVSS X0, (R13)
 	VZEROUPPER
 	RET
 
-// func softmaxWords(p *int16, x *float32, factor *float32, step int, blocks int, n int, stats *float32)
-TEXT ·softmaxWords(SB), NOSPLIT, $0-56
-	MOVQ x+8(FP), SI
-	MOVQ n+40(FP), CX
-	MOVQ stats+48(FP), BX
-	MOVQ SI, AX
-	VBROADCASTSS (BX), Y0
-	VMOVAPS Y0, Y1
-	CMPQ CX, $16
+// func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
+TEXT ·softmaxWords(SB), NOSPLIT, $0-88
+	MOVQ x+16(FP), SI
+	MOVQ top+72(FP), BX
+	MOVQ sum+80(FP), R13
+	VMOVUPS softmax_c2d20000<>(SB), Y14
+	MOVQ p+0(FP), DI
+	MOVQ ldp+8(FP), R14
+	MOVQ ldx+24(FP), R15
+	MOVQ step+40(FP), R9
+	MOVQ rows+64(FP), R12
+	CMPQ R12, $1
 	JLT done2
 
 loop1:
+	MOVQ DI, R8
+	MOVQ factor+32(FP), DX
+	MOVQ n+56(FP), CX
+	MOVQ SI, AX
+	VMOVUPS softmax_ff800000<>(SB), Y0
+	VMOVAPS Y0, Y1
+	CMPQ CX, $16
+	JLT done4
+
+loop3:
 	VMAXPS (AX), Y0, Y0
 	VMAXPS 32(AX), Y1, Y1
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop1
+	JGE loop3
 
-done2:
+done4:
 	VMAXPS Y1, Y0, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VMAXPS X1, X0, X0
@@ -250,18 +274,15 @@ done2:
 	VMOVSS X0, (BX)
 	VBROADCASTSS X0, Y11
 	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
-	VMOVUPS softmax_c2d20000<>(SB), Y14
 	VXORPS X12, X12, X12
 	VXORPS X13, X13, X13
-	MOVQ n+40(FP), CX
-	MOVQ p+0(FP), DI
-	MOVQ factor+16(FP), DX
-	MOVQ step+24(FP), R9
+	MOVQ n+56(FP), CX
+	MOVQ SI, AX
 	CMPQ CX, $16
-	JLT done4
+	JLT done6
 
-loop3:
-	VMOVUPS 0(SI), Y0
+loop5:
+	VMOVUPS 0(AX), Y0
 	VSUBPS Y11, Y0, Y0
 	VMAXPS Y0, Y14, Y0
 	VMOVUPS softmax_4b400000<>(SB), Y1
@@ -285,7 +306,7 @@ loop3:
 	VMULPS Y1, Y2, Y2
 	VMULPS Y3, Y2, Y0
 	VADDPS Y0, Y12, Y12
-	VMOVUPS 32(SI), Y5
+	VMOVUPS 32(AX), Y5
 	VSUBPS Y11, Y5, Y5
 	VMAXPS Y5, Y14, Y5
 	VMOVUPS softmax_4b400000<>(SB), Y6
@@ -309,35 +330,36 @@ loop3:
 	VMULPS Y6, Y7, Y7
 	VMULPS Y8, Y7, Y5
 	VADDPS Y5, Y13, Y13
-	MOVQ blocks+32(FP), R8
-	MOVQ DX, R10
-	MOVQ DI, R11
-	CMPQ R8, $1
-	JLT done6
+	MOVQ blocks+48(FP), R10
+	MOVQ DX, R11
+	MOVQ R8, R15
+	CMPQ R10, $1
+	JLT done8
 
-loop5:
-	VMULPS 0(R10), Y0, Y1
+loop7:
+	VMULPS 0(R11), Y0, Y1
 	VCVTPS2DQ Y1, Y1
-	VMULPS 32(R10), Y5, Y6
+	VMULPS 32(R11), Y5, Y6
 	VCVTPS2DQ Y6, Y6
 	VPACKSSDW Y6, Y1, Y1
 	VPERMQ $0xD8, Y1, Y1
-	VMOVDQU Y1, (R11)
-	LEAQ (R10)(R9*4), R10
-	LEAQ (R11)(R9*2), R11
-	SUBQ $1, R8
-	CMPQ R8, $1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	SUBQ $1, R10
+	CMPQ R10, $1
+	JGE loop7
+
+done8:
+	MOVQ ldx+24(FP), R15
+	ADDQ $64, DX
+	ADDQ $32, R8
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $16
 	JGE loop5
 
 done6:
-	ADDQ $64, DX
-	ADDQ $32, DI
-	ADDQ $64, SI
-	SUBQ $16, CX
-	CMPQ CX, $16
-	JGE loop3
-
-done4:
 	VADDPS Y13, Y12, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
@@ -345,6 +367,15 @@ done4:
 	VADDPS X1, X0, X0
 	VPERMILPS $0xB1, X0, X1
 	VADDPS X1, X0, X0
-	VMOVSS X0, 4(BX)
+	VMOVSS X0, (R13)
+	LEAQ (DI)(R14*2), DI
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	ADDQ $4, R13
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
 	VZEROUPPER
 	RET

@@ -39,25 +39,36 @@ func TestSoftmaxPage(t *testing.T) {
 					t.Fatalf("sum %v, want %v", sum, total)
 				}
 			}
-			const step = 80
-			factor, p := random(r, 2*step), make([]int16, 2*step)
+			const step, rows = 80, 3
+			ldx, ldp := wide+r.IntN(9), 2*step+r.IntN(9)
+			factor, p := random(r, 2*step), make([]int16, rows*ldp)
 			for i := range factor {
 				factor[i] = WordMax * float32(math.Abs(float64(factor[i])))
 			}
-			top, sum := SoftmaxWords(p, slices.Clone(x), factor, step, 2)
-			e := slices.Clone(x)
-			if again, total := SoftmaxPage(e, inf); again != top || total != sum {
-				t.Fatalf("reference %v, sum %v; alone %v and %v", top, sum, again, total)
-			}
-			for i, v := range p {
-				want := int16(0)
-				if j := i % step; j < wide {
-					want = int16(math.RoundToEven(float64(e[j] * factor[i])))
-				}
-				if v != want {
-					t.Fatalf("word %d is %d, want %d", i, v, want)
+			all, tops, sums := make([]float32, rows*ldx), make([]float32, rows), make([]float32, rows)
+			for row := range rows {
+				for i, v := range x {
+					all[row*ldx+i] = v * float32(row+1)
 				}
 			}
+			before := slices.Clone(all)
+			SoftmaxWords(p, ldp, all, ldx, wide, factor, step, 2, tops, sums)
+			for row := range rows {
+				e := before[row*ldx:][:wide]
+				if top, sum := SoftmaxPage(e, inf); tops[row] != top || sums[row] != sum {
+					t.Fatalf("reference %v, sum %v; alone %v and %v", tops[row], sums[row], top, sum)
+				}
+				for i, v := range p[row*ldp:][:ldp] {
+					want := int16(0)
+					if j := i % step; j < wide && i < 2*step {
+						want = int16(math.RoundToEven(float64(e[j] * factor[i])))
+					}
+					if v != want {
+						t.Fatalf("word %d is %d, want %d", i, v, want)
+					}
+				}
+			}
+			e, top, sum := before[:wide], tops[0], sums[0]
 			longer := append(slices.Clone(x), slices.Repeat([]float32{inf}, 16)...)
 			if again, total := SoftmaxPage(longer, inf); again != top || total != sum || !slices.Equal(longer[:wide], e) {
 				t.Fatalf("%d scores: masked scores behind them change bits", n)
