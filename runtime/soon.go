@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/tensor"
@@ -116,9 +115,7 @@ func (e *Engine) Ready(ctx context.Context) error {
 		return err
 	}
 	e.soon = nil
-	task := progress.Start(ctx, "load", "B", e.Model.Bytes())
-	defer task.Done()
-	return e.load(ctx, e.Model.Graph.Weights, task.Add)
+	return e.load(ctx, e.Model.Graph.Weights, func(int64) {}) // no progress is shown: text is being written
 }
 
 // prepare comes before a step of so many rows: it decides where the step finds its weights.
