@@ -74,21 +74,27 @@ func (m *Matrix) mulGrouped(s *scratch, dst []float32, ld int, x *Acts, t, n int
 func (m *Matrix) chunks(s *scratch, x *Acts, t, n, size int, add bool) {
 	raw := m.quant.codes == size8 && x.rows < wordsLeast
 	words := rowsSize[m.quant.codes] == size8 && !raw
-	one := func(q chunkActs, i, b int) {
-		m.groups(s, s.sums[i*size:(i+1)*size], x, q, raw, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+	one := func(q chunkActs, i, b, from int) {
+		m.groups(s, s.sums[i*size:(i+1)*size], x, q, raw, t+i, b, min(rowsChunk, m.blocks-b), from, add || b > 0)
 	}
 	if x.rows <= fewRows && !words { // all of the activations stay in the second cache: weights are read from front to back
 		for i := range n {
 			for b := 0; b < m.blocks; b += rowsChunk {
-				one(x.groupCodes(s, words, b, 0), i, b)
+				from := b - b%vecChunk
+				if b == from {
+					m.quant.decodeScales(s, m.tile(t+i), b, min(vecChunk, m.blocks-b))
+				}
+				one(x.groupCodes(s, words, b, 0), i, b, from)
 			}
 		}
 		return
 	}
 	for b := 0; b < m.blocks; b += rowsChunk {
-		q := x.groupCodes(s, words, b, min(rowsChunk, m.blocks-b))
+		blocks := min(rowsChunk, m.blocks-b)
+		q := x.groupCodes(s, words, b, blocks)
 		for i := range n {
-			one(q, i, b)
+			m.quant.decodeScales(s, m.tile(t+i), b, blocks)
+			one(q, i, b, b)
 		}
 	}
 }
@@ -114,26 +120,32 @@ func (a *Acts) groupCodes(s *scratch, words bool, b, n int) chunkActs {
 	return chunkActs{int8s(s.words), 2 * size}
 }
 
-// groups multiplies blocks [b,b+n) of tile t, with raw set as they lie there, with all rows of x, whose codes are q; sums are 16 for each row.
-func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bool, t, b, n int, load bool) {
-	codes, f, a := m.chunkCodes(s, t, b, n), m.quant, &x.grouped
-	if !raw {
-		expandGroup(f.codes, &s.codes[0], &codes[0], n)
-		codes = s.codes
+// groups multiplies blocks [b,b+n) of tile t, with raw set as they lie there, with all rows of x, whose codes are q; sums are 16 for each
+// row. The scales in s begin with those of block from.
+func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bool, t, b, n, from int, load bool) {
+	f, a := m.quant, &x.grouped
+	packed := m.tile(t)[m.headerSize+b*blockBytes[f.codes]:][:n*blockBytes[f.codes]]
+	whole, rest := x.rows/groupRows, x.rows%groupRows
+	codes := s.codes
+	switch {
+	case raw:
+		codes = packed
+	case f.codes != size4 || whole == 0: // or else the kernel for whole groups unpacks
+		expandGroup(f.codes, &codes[0], &packed[0], n)
 	}
 	init := 0
 	if load {
 		init = 1
 	}
 	off := 4 * groupRows * (f.other()*x.blocks + f.kind.parts()*b - b)
-	whole, rest := x.rows/groupRows, x.rows%groupRows
-	ahead, step := m.ahead(t, b+n, (x.rows+groupRows-1)/groupRows)
-	if x.rows > fewRows {
-		step = 0
+	scales := (b - from) * f.kind.parts() * tileRows16
+	ahead, step := 0, 0
+	if x.rows <= fewRows {
+		ahead, step = m.ahead(t, b+n, (x.rows+groupRows-1)/groupRows)
 	}
 	run := func(group, groups, acts int) {
-		matGroupKernel(raw, rowsSize[f.codes], f.kind, acts, &sums[group*groupRows*tileRows16], &codes[0], &s.d[0], &s.m[0],
-			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init, &m.data[min(ahead+group*n*step, len(m.data)-1)], step)
+		matGroupKernel(raw, rowsSize[f.codes], f.kind, acts, &sums[group*groupRows*tileRows16], &codes[0], &s.d[scales], &s.m[scales],
+			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init, &m.data[min(ahead+group*n*step, len(m.data)-1)], step, &packed[0])
 	}
 	if whole > 0 {
 		run(0, whole, groupRows)
@@ -144,7 +156,7 @@ func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bo
 }
 
 // ahead returns where in the memory of the weights the codes are that follow those before block b of tile t, and by how much each of
-// so many groups goes on there with every block. It asks for their headers at once.
+// so many groups goes on there with every block. It asks at once for headers that are decoded before that.
 func (m *Matrix) ahead(t, b, groups int) (at, step int) {
 	f := m.quant
 	if b == m.blocks {
@@ -152,8 +164,8 @@ func (m *Matrix) ahead(t, b, groups int) (at, step int) {
 	}
 	size := blockBytes[f.codes]
 	at = t*m.tileBytes + m.headerSize + b*size
-	if f.section > 0 && at < len(m.data) {
-		from, to := b/f.section*f.header, (b+rowsChunk)/f.section*f.header
+	if f.section > 0 && b%vecChunk == 0 && at < len(m.data) {
+		from, to := b/f.section*f.header, (b+min(vecChunk, m.blocks-b))/f.section*f.header
 		prefetchLinesAVX2(&m.data[t*m.tileBytes+from], (to-from+63)/64)
 	}
 	return at, ((size+groups-1)/groups + 63) &^ 63

@@ -976,8 +976,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8Sx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8Sx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -1330,8 +1330,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8Sx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8Sx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -1593,8 +1593,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8Sx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8Sx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -1765,8 +1765,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8Sx3AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8Sx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -2136,8 +2136,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8Sx2AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8Sx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -2416,8 +2416,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8Sx1AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8Sx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -2605,8 +2605,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8SAx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8SAx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -2969,8 +2969,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8SAx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8SAx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -3239,8 +3239,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup8SAx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup8SAx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -3415,8 +3415,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8SAx3AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8SAx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -3796,8 +3796,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8SAx2AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8SAx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -4083,8 +4083,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroupRaw8SAx1AVX2(SB), NOSPLIT, $0-112
+// func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroupRaw8SAx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -4276,12 +4276,11 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Cx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Cx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
-
-group1:
+	MOVQ packed+112(FP), R12
 	MOVQ q+32(FP), SI
 	MOVQ codes+8(FP), DI
 	MOVQ scales+16(FP), R8
@@ -4327,6 +4326,283 @@ few7:
 	ADDQ DX, BX
 
 none8:
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 0(R12), Y15, Y12
+	VMOVDQU Y12, 0(DI)
+	VPAND 32(R12), Y15, Y13
+	VMOVDQU Y13, 32(DI)
+	VPBROADCASTD 0(SI), Y14
+	VPMADDUBSW Y14, Y12, Y0
+	VPMADDUBSW Y14, Y13, Y1
+	VPBROADCASTD 32(SI), Y14
+	VPMADDUBSW Y14, Y12, Y2
+	VPMADDUBSW Y14, Y13, Y3
+	VPBROADCASTD 64(SI), Y14
+	VPMADDUBSW Y14, Y12, Y4
+	VPMADDUBSW Y14, Y13, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 0(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 256(DI)
+	VMOVDQU 32(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 288(DI)
+	VPBROADCASTD 16(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 48(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 80(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 64(R12), Y15, Y12
+	VMOVDQU Y12, 64(DI)
+	VPAND 96(R12), Y15, Y13
+	VMOVDQU Y13, 96(DI)
+	VPBROADCASTD 4(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 36(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 68(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 64(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 320(DI)
+	VMOVDQU 96(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 352(DI)
+	VPBROADCASTD 20(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 52(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 84(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 128(R12), Y15, Y12
+	VMOVDQU Y12, 128(DI)
+	VPAND 160(R12), Y15, Y13
+	VMOVDQU Y13, 160(DI)
+	VPBROADCASTD 8(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 40(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 72(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 128(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 384(DI)
+	VMOVDQU 160(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 416(DI)
+	VPBROADCASTD 24(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 56(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 88(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 192(R12), Y15, Y12
+	VMOVDQU Y12, 192(DI)
+	VPAND 224(R12), Y15, Y13
+	VMOVDQU Y13, 224(DI)
+	VPBROADCASTD 12(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 44(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 76(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 192(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 448(DI)
+	VMOVDQU 224(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 480(DI)
+	VPBROADCASTD 28(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 60(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 92(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPMADDWD matgroupOnes<>(SB), Y0, Y0
+	VPMADDWD matgroupOnes<>(SB), Y1, Y1
+	VPMADDWD matgroupOnes<>(SB), Y2, Y2
+	VPMADDWD matgroupOnes<>(SB), Y3, Y3
+	VPMADDWD matgroupOnes<>(SB), Y4, Y4
+	VPMADDWD matgroupOnes<>(SB), Y5, Y5
+	VPBROADCASTD 0(R11), Y13
+	VPADDD Y13, Y0, Y0
+	VPADDD Y13, Y1, Y1
+	VBROADCASTSS 0(R10), Y12
+	VCVTDQ2PS Y0, Y0
+	VMULPS 0(R8), Y0, Y0
+	VFMADD231PS Y12, Y0, Y6
+	VCVTDQ2PS Y1, Y1
+	VMULPS 32(R8), Y1, Y1
+	VFMADD231PS Y12, Y1, Y7
+	VPBROADCASTD 4(R11), Y13
+	VPADDD Y13, Y2, Y2
+	VPADDD Y13, Y3, Y3
+	VBROADCASTSS 4(R10), Y12
+	VCVTDQ2PS Y2, Y2
+	VMULPS 0(R8), Y2, Y2
+	VFMADD231PS Y12, Y2, Y8
+	VCVTDQ2PS Y3, Y3
+	VMULPS 32(R8), Y3, Y3
+	VFMADD231PS Y12, Y3, Y9
+	VPBROADCASTD 8(R11), Y13
+	VPADDD Y13, Y4, Y4
+	VPADDD Y13, Y5, Y5
+	VBROADCASTSS 8(R10), Y12
+	VCVTDQ2PS Y4, Y4
+	VMULPS 0(R8), Y4, Y4
+	VFMADD231PS Y12, Y4, Y10
+	VCVTDQ2PS Y5, Y5
+	VMULPS 32(R8), Y5, Y5
+	VFMADD231PS Y12, Y5, Y11
+	ADDQ $256, R12
+	ADDQ $512, DI
+	ADDQ $96, SI
+	ADDQ $64, R8
+	ADDQ $12, R10
+	ADDQ $12, R11
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	VMOVUPS Y6, 0(R13)
+	VMOVUPS Y7, 32(R13)
+	VMOVUPS Y8, 64(R13)
+	VMOVUPS Y9, 96(R13)
+	VMOVUPS Y10, 128(R13)
+	VMOVUPS Y11, 160(R13)
+	SUBQ $1, groups+80(FP)
+	JEQ done2
+	MOVQ qs+40(FP), AX
+	ADDQ AX, q+32(FP)
+	MOVQ ms+56(FP), AX
+	ADDQ AX, meta+48(FP)
+	ADDQ $192, dst+0(FP)
+
+group1:
+	MOVQ q+32(FP), SI
+	MOVQ codes+8(FP), DI
+	MOVQ scales+16(FP), R8
+	MOVQ mins+24(FP), R9
+	MOVQ meta+48(FP), R10
+	MOVQ off+64(FP), R11
+	MOVQ dst+0(FP), R13
+	MOVQ blocks+72(FP), CX
+	ADDQ R10, R11
+	CMPQ init+88(FP), $0
+	JEQ zero9
+	VMOVUPS 0(R13), Y6
+	VMOVUPS 32(R13), Y7
+	VMOVUPS 64(R13), Y8
+	VMOVUPS 96(R13), Y9
+	VMOVUPS 128(R13), Y10
+	VMOVUPS 160(R13), Y11
+	JMP ready10
+
+zero9:
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+
+ready10:
+	CMPQ CX, $1
+	JLT done12
+
+loop11:
+	CMPQ DX, $128
+	JLE few13
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few13:
+	TESTQ DX, DX
+	JEQ none14
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none14:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -4500,9 +4776,9 @@ none8:
 	ADDQ $12, R11
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop5
+	JGE loop11
 
-done6:
+done12:
 	VMOVUPS Y6, 0(R13)
 	VMOVUPS Y7, 32(R13)
 	VMOVUPS Y8, 64(R13)
@@ -4522,8 +4798,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Cx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Cx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -4712,8 +4988,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Cx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Cx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -4846,12 +5122,11 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Ax3AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Ax3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
-
-group1:
+	MOVQ packed+112(FP), R12
 	MOVQ q+32(FP), SI
 	MOVQ codes+8(FP), DI
 	MOVQ scales+16(FP), R8
@@ -4897,6 +5172,284 @@ few7:
 	ADDQ DX, BX
 
 none8:
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 0(R12), Y15, Y12
+	VMOVDQU Y12, 0(DI)
+	VPAND 32(R12), Y15, Y13
+	VMOVDQU Y13, 32(DI)
+	VPBROADCASTD 0(SI), Y14
+	VPMADDUBSW Y14, Y12, Y0
+	VPMADDUBSW Y14, Y13, Y1
+	VPBROADCASTD 32(SI), Y14
+	VPMADDUBSW Y14, Y12, Y2
+	VPMADDUBSW Y14, Y13, Y3
+	VPBROADCASTD 64(SI), Y14
+	VPMADDUBSW Y14, Y12, Y4
+	VPMADDUBSW Y14, Y13, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 0(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 256(DI)
+	VMOVDQU 32(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 288(DI)
+	VPBROADCASTD 16(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 48(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 80(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 64(R12), Y15, Y12
+	VMOVDQU Y12, 64(DI)
+	VPAND 96(R12), Y15, Y13
+	VMOVDQU Y13, 96(DI)
+	VPBROADCASTD 4(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 36(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 68(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 64(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 320(DI)
+	VMOVDQU 96(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 352(DI)
+	VPBROADCASTD 20(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 52(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 84(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 128(R12), Y15, Y12
+	VMOVDQU Y12, 128(DI)
+	VPAND 160(R12), Y15, Y13
+	VMOVDQU Y13, 160(DI)
+	VPBROADCASTD 8(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 40(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 72(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 128(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 384(DI)
+	VMOVDQU 160(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 416(DI)
+	VPBROADCASTD 24(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 56(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 88(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VPAND 192(R12), Y15, Y12
+	VMOVDQU Y12, 192(DI)
+	VPAND 224(R12), Y15, Y13
+	VMOVDQU Y13, 224(DI)
+	VPBROADCASTD 12(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 44(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 76(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPBROADCASTD c0f0f0f0f_matgroup<>(SB), Y15
+	VMOVDQU 192(R12), Y12
+	VPSRLD $4, Y12, Y12
+	VPAND Y15, Y12, Y12
+	VMOVDQU Y12, 448(DI)
+	VMOVDQU 224(R12), Y13
+	VPSRLD $4, Y13, Y13
+	VPAND Y15, Y13, Y13
+	VMOVDQU Y13, 480(DI)
+	VPBROADCASTD 28(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y0, Y0
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y1, Y1
+	VPBROADCASTD 60(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y2, Y2
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y3, Y3
+	VPBROADCASTD 92(SI), Y14
+	VPMADDUBSW Y14, Y12, Y15
+	VPADDW Y15, Y4, Y4
+	VPMADDUBSW Y14, Y13, Y15
+	VPADDW Y15, Y5, Y5
+	VPMADDWD matgroupOnes<>(SB), Y0, Y0
+	VPMADDWD matgroupOnes<>(SB), Y1, Y1
+	VPMADDWD matgroupOnes<>(SB), Y2, Y2
+	VPMADDWD matgroupOnes<>(SB), Y3, Y3
+	VPMADDWD matgroupOnes<>(SB), Y4, Y4
+	VPMADDWD matgroupOnes<>(SB), Y5, Y5
+	VBROADCASTSS 0(R10), Y12
+	VBROADCASTSS 0(R11), Y13
+	VCVTDQ2PS Y0, Y0
+	VMULPS 0(R8), Y0, Y0
+	VFMADD231PS Y12, Y0, Y6
+	VFMADD231PS 0(R9), Y13, Y6
+	VCVTDQ2PS Y1, Y1
+	VMULPS 32(R8), Y1, Y1
+	VFMADD231PS Y12, Y1, Y7
+	VFMADD231PS 32(R9), Y13, Y7
+	VBROADCASTSS 4(R10), Y12
+	VBROADCASTSS 4(R11), Y13
+	VCVTDQ2PS Y2, Y2
+	VMULPS 0(R8), Y2, Y2
+	VFMADD231PS Y12, Y2, Y8
+	VFMADD231PS 0(R9), Y13, Y8
+	VCVTDQ2PS Y3, Y3
+	VMULPS 32(R8), Y3, Y3
+	VFMADD231PS Y12, Y3, Y9
+	VFMADD231PS 32(R9), Y13, Y9
+	VBROADCASTSS 8(R10), Y12
+	VBROADCASTSS 8(R11), Y13
+	VCVTDQ2PS Y4, Y4
+	VMULPS 0(R8), Y4, Y4
+	VFMADD231PS Y12, Y4, Y10
+	VFMADD231PS 0(R9), Y13, Y10
+	VCVTDQ2PS Y5, Y5
+	VMULPS 32(R8), Y5, Y5
+	VFMADD231PS Y12, Y5, Y11
+	VFMADD231PS 32(R9), Y13, Y11
+	ADDQ $256, R12
+	ADDQ $512, DI
+	ADDQ $96, SI
+	ADDQ $64, R8
+	ADDQ $64, R9
+	ADDQ $12, R10
+	ADDQ $12, R11
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	VMOVUPS Y6, 0(R13)
+	VMOVUPS Y7, 32(R13)
+	VMOVUPS Y8, 64(R13)
+	VMOVUPS Y9, 96(R13)
+	VMOVUPS Y10, 128(R13)
+	VMOVUPS Y11, 160(R13)
+	SUBQ $1, groups+80(FP)
+	JEQ done2
+	MOVQ qs+40(FP), AX
+	ADDQ AX, q+32(FP)
+	MOVQ ms+56(FP), AX
+	ADDQ AX, meta+48(FP)
+	ADDQ $192, dst+0(FP)
+
+group1:
+	MOVQ q+32(FP), SI
+	MOVQ codes+8(FP), DI
+	MOVQ scales+16(FP), R8
+	MOVQ mins+24(FP), R9
+	MOVQ meta+48(FP), R10
+	MOVQ off+64(FP), R11
+	MOVQ dst+0(FP), R13
+	MOVQ blocks+72(FP), CX
+	ADDQ R10, R11
+	CMPQ init+88(FP), $0
+	JEQ zero9
+	VMOVUPS 0(R13), Y6
+	VMOVUPS 32(R13), Y7
+	VMOVUPS 64(R13), Y8
+	VMOVUPS 96(R13), Y9
+	VMOVUPS 128(R13), Y10
+	VMOVUPS 160(R13), Y11
+	JMP ready10
+
+zero9:
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+
+ready10:
+	CMPQ CX, $1
+	JLT done12
+
+loop11:
+	CMPQ DX, $128
+	JLE few13
+	PREFETCHT0 128(BX)
+	PREFETCHT0 192(BX)
+
+few13:
+	TESTQ DX, DX
+	JEQ none14
+	PREFETCHT0 0(BX)
+	PREFETCHT0 64(BX)
+	ADDQ DX, BX
+
+none14:
 	VMOVDQU 0(DI), Y12
 	VMOVDQU 32(DI), Y13
 	VPBROADCASTD 0(SI), Y14
@@ -5071,9 +5624,9 @@ none8:
 	ADDQ $12, R11
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop5
+	JGE loop11
 
-done6:
+done12:
 	VMOVUPS Y6, 0(R13)
 	VMOVUPS Y7, 32(R13)
 	VMOVUPS Y8, 64(R13)
@@ -5093,8 +5646,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Ax2AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Ax2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -5284,8 +5837,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4Ax1AVX2(SB), NOSPLIT, $0-112
+// func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4Ax1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -5419,8 +5972,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4CHx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4CHx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -5695,8 +6248,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4CHx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4CHx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -5905,8 +6458,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4CHx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4CHx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -6049,8 +6602,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4AHx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup4AHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4AHx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -6326,8 +6879,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4AHx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup4AHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4AHx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -6537,8 +7090,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup4AHx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup4AHx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -6682,8 +7235,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Cx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Cx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -6933,8 +7486,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Cx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Cx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -7126,8 +7679,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Cx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Cx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -7261,8 +7814,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Ax3AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Ax3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -7513,8 +8066,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Ax2AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Ax2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -7707,8 +8260,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup5Ax1AVX2(SB), NOSPLIT, $0-112
+// func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup5Ax1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -7843,8 +8396,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup6CHx3AVX2(SB), NOSPLIT, $0-112
+// func matGroup6CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup6CHx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -8143,8 +8696,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup6CHx2AVX2(SB), NOSPLIT, $0-112
+// func matGroup6CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup6CHx2AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 
@@ -8369,8 +8922,8 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matGroup6CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int)
-TEXT ·matGroup6CHx1AVX2(SB), NOSPLIT, $0-112
+// func matGroup6CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+TEXT ·matGroup6CHx1AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX
 	MOVQ step+104(FP), DX
 

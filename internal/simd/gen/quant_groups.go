@@ -21,7 +21,7 @@ const groupActs = 3
 // groupMul is a kernel for acts rows of a group: dst[16t+r] (+)= row r of the tile times row t of q. It does groups one
 // after the other, each qs and ms bytes behind the last and with 64*groupActs bytes of dst. With every block it asks for lines
 // from ahead on, and goes step bytes on there: the memory of the next blocks comes while these are multiplied. A step of 0 asks
-// for nothing.
+// for nothing. Kernels that unpack (see unpacks) read what lies in the tile from packed and write codes; others do not read packed.
 type groupMul struct {
 	quantKernel
 	kd   kind
@@ -29,7 +29,7 @@ type groupMul struct {
 	raw  bool // signed bytes as they lie in the tile
 }
 
-const groupParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int"
+const groupParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte"
 
 func groupFile() *file {
 	f := &file{name: "matgroup", about: `
@@ -150,13 +150,31 @@ func prefetchLines(f *file) {
 	g.ret()
 }
 
+// unpacks reports whether the kernel's first group makes the bytes that its others read, and any kernel that follows: stores go where
+// multiplications leave room. Bytes that are made before all groups cost a store a cycle and nothing meanwhile.
+func (k groupMul) unpacks() bool { return k.codes.name == "4" && !k.kd.half && k.acts == groupActs }
+
 // General registers: SI activations, DI codes, R8 scales, R9 minimums, R10 scales of activations, R11 their other numbers,
-// R13 dst, BX what is asked for ahead, DX its step. The group's own are kept in the arguments.
+// R12 packed codes, R13 dst, BX what is asked for ahead, DX its step. The group's own are kept in the arguments.
 func (k groupMul) write() {
 	group, done := k.label("group"), k.label("done")
 	k.load("ahead", "BX")
 	k.load("step", "DX")
+	if k.unpacks() {
+		k.load("packed", "R12")
+		k.group(true)
+		k.next(done)
+	}
 	k.at(group)
+	k.group(false)
+	k.next(done)
+	k.op("JMP %s", group)
+	k.at(done)
+	k.ret()
+}
+
+// group does one group, from packed codes where packed is set.
+func (k groupMul) group(packed bool) {
 	for _, p := range [][2]string{{"q", "SI"}, {"codes", "DI"}, {"scales", "R8"}, {"mins", "R9"}, {"meta", "R10"}, {"off", "R11"}, {"dst", "R13"}, {"blocks", "CX"}} {
 		k.load(p[0], p[1])
 	}
@@ -165,7 +183,15 @@ func (k groupMul) write() {
 	k.loop("CX", 1, func() {
 		k.ask()
 		for p := range k.kd.parts() {
-			k.part(p)
+			if packed {
+				k.dotNibbles()
+			} else {
+				k.dots(p)
+			}
+			k.floats(p)
+		}
+		if packed {
+			k.op("ADDQ $%d, R12", k.codes.bytes)
 		}
 		k.op("ADDQ $%d, DI", 512*k.planes())
 		k.op("ADDQ $%d, SI", 32*groupActs*k.planes())
@@ -179,6 +205,10 @@ func (k groupMul) write() {
 	if k.held() {
 		k.eachSum(func(t, h int) { k.op("VMOVUPS %s, %d(R13)", k.r(k.sum(t, h)), 64*t+32*h) })
 	}
+}
+
+// next goes on to the next group, or to done behind the last.
+func (k groupMul) next(done string) {
 	k.op("SUBQ $1, %s", k.arg("groups"))
 	k.op("JEQ %s", done)
 	for _, p := range [][2]string{{"qs", "q"}, {"ms", "meta"}} {
@@ -186,9 +216,6 @@ func (k groupMul) write() {
 		k.op("ADDQ AX, %s", k.arg(p[1]))
 	}
 	k.op("ADDQ $%d, %s", 64*groupActs, k.arg("dst"))
-	k.op("JMP %s", group)
-	k.at(done)
-	k.ret()
 }
 
 // ask asks for what lies ahead: two lines, or as many as codes take where a step is longer, or none.
@@ -265,8 +292,8 @@ func (k groupMul) startSums() {
 // Registers of one step.
 const groupW, groupAct, groupT = 12, 14, 15
 
-// part does part p of a block: all of it, or 16 columns.
-func (k groupMul) part(p int) {
+// dots makes the integer sums of part p of a block: all of it, or 16 columns.
+func (k groupMul) dots(p int) {
 	first, n := 0, 8
 	if k.kd.half {
 		first, n = 4*p, 4
@@ -279,7 +306,6 @@ func (k groupMul) part(p int) {
 	default:
 		k.dot(first, n)
 	}
-	k.floats(p)
 }
 
 // add multiplies the activations in groupAct with the codes in register w and adds to 16-bit sums.
@@ -324,6 +350,33 @@ func (k groupMul) dot(first, n int) {
 			k.op("VPADDD %s, %s, %[2]s", from, to)
 		})
 	}
+}
+
+// dotNibbles is dot of a whole block for codes of 4 bits as they lie in the tile, which it stores as bytes.
+func (k groupMul) dotNibbles() {
+	for g, vectors := range k.groups {
+		for j, i := range vectors {
+			k.words(k.consts[0], groupT)
+			for h := range 2 {
+				w := k.r(groupW + h)
+				if j == 0 {
+					k.op("VPAND %d(R12), %s, %s", 64*g+32*h, k.r(groupT), w)
+				} else {
+					k.plane("R12", 64*g, h, groupW+h)
+					k.shift(groupW+h, 4, 0, groupW+h)
+					k.op("VPAND %s, %s, %[2]s", k.r(groupT), w)
+				}
+				k.op("VMOVDQU %s, %d(DI)", w, 64*i+32*h)
+			}
+			for t := range k.acts {
+				k.act(t, i)
+				for h := range 2 {
+					k.add(groupW+h, k.isum(0, t, h), i == 0)
+				}
+			}
+		}
+	}
+	k.eachSum(func(t, h int) { k.op("VPMADDWD %s, %s, %[2]s", k.ones(), k.r(k.isum(0, t, h))) })
 }
 
 // dotWords: products of 16-bit numbers, which come in pairs.
