@@ -9,7 +9,7 @@ import (
 )
 
 // rowsGrain is how many values of rowwise work make one task.
-const rowsGrain = 1 << 14
+const rowsGrain = 1 << 13
 
 // rows adds a step that runs f on all rows of a width, several rows a task. What it hands to the threads is made once, here,
 // so that a token allocates nothing; engines run one batch at a time.
