@@ -27,9 +27,6 @@ type bytesScratch struct {
 
 var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
 
-// one is the scale of lanes that have none of their own.
-var one = [panel]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
-
 // attendBytes computes rows [lo,hi) of a part for the query heads of one key/value head.
 func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int) {
 	spec := &c.spec
@@ -57,15 +54,21 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	if a.Window > 0 {
 		start = max(0, p.pos+lo-a.Window+1)
 	}
+	plain := a.Window == 0 && a.Softcap == 0 && a.Alibi == nil
 	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
 		keys, values, kd, vd := spec.bytes(c.pages[pg], kv)
+		nextKeys, nextValues := keys, values
+		if (pg+1)*pageKeys < p.pos+hi {
+			var d []float32
+			nextKeys, nextValues, d, _ = spec.bytes(c.pages[pg+1], kv)
+			simd.Ask(d[:spec.headScales()])
+		}
 		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)
-		for j := 0; j < n; j += panel {
-			for b := range kb {
-				simd.MulPairs(s[j:], pageKeys, q[32*b:], spec.keyDim, rows, keys[j*spec.keyDim+32*panel*b:], 16,
-					(*[panel]float32)(kd[b*pageKeys+j:]), qd[b:], kb, b > 0)
-			}
+		for b := range kb {
+			at := 32 * panel * b
+			simd.MulPairs(s, pageKeys, q[32*b:], spec.keyDim, rows, keys[at:], panel*spec.keyDim, 16, n/panel, kd[b*pageKeys:], qd[b:], kb, b > 0,
+				nextKeys[at:])
 		}
 		for lo, hi := 0, 0; lo < rows; lo = hi { // rows that see as much
 			to := seen(first+lo/group, n)
@@ -73,30 +76,40 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 				hi += group
 			}
 			valueFactors(factor, unit, vd, to)
-			for r := lo; r < hi; r++ {
+			for r := lo; r < hi && !(plain && to == n); r++ {
 				from, x := 0, s[r*pageKeys:][:n]
 				if a.Window > 0 {
 					from = min(max(0, first+r/group-a.Window+1), to)
 				}
 				mask(x, from, to)
 				bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
-				copy(pd[r*vb:], unit)
+			}
+			for b, u := range unit {
+				for i := lo*vb + b; i < hi*vb; i += vb {
+					pd[i] = u
+				}
 			}
 			simd.SoftmaxWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, vb, here[lo:hi], total[lo:hi])
 		}
-		rescale(top, here, fade)
-		for r, f := range fade {
-			if sum[r] = sum[r]*f + total[r]*here[r]; f != 1 {
-				row := o[r*spec.valuePad:][:spec.valuePad]
-				simd.Scale(row, row, f)
-			}
-			for b := range vb {
-				pd[r*vb+b] *= here[r]
+		if rescale(top, here, fade) {
+			for r, f := range fade {
+				if f != 1 {
+					sum[r] *= f
+					row := o[r*spec.valuePad:][:spec.valuePad]
+					simd.Scale(row, row, f)
+				}
 			}
 		}
-		for j := 0; j < spec.valueDim; j += panel {
-			b := j / 32
-			simd.MulPairs(o[j:], spec.valuePad, pw[b*pageKeys:], vb*pageKeys, rows, values[j*pageKeys:], n/2, &one, pd[b:], vb, true)
+		for r, f := range here {
+			sum[r] += float32(total[r] * f)
+			for b := range vb {
+				pd[r*vb+b] *= f
+			}
+		}
+		for b := range vb {
+			at := 32 * b * pageKeys
+			simd.MulPairs(o[32*b:], spec.valuePad, pw[b*pageKeys:], vb*pageKeys, rows, values[at:], panel*pageKeys, n/2, 32/panel, nil, pd[b:], vb, true,
+				nextValues[at:])
 		}
 	}
 	for r := range rows {
@@ -126,21 +139,25 @@ func valueFactors(factor, unit, d []float32, n int) {
 func seen(place, n int) int { return max(0, min(n, place+1)) }
 
 // rescale brings the largest scores so far up to those of a page, here. It sets here to what the page's exponentials must be
-// multiplied by to be relative to the new ones, and fade to what those before must be.
-func rescale(top, here, fade []float32) {
+// multiplied by to be relative to the new ones. Where any is new it sets fade to what those before must be and returns true.
+func rescale(top, here, fade []float32) bool {
+	grown := false
 	for r, m := range here {
 		old := top[r]
-		switch {
+		switch fade[r] = 0; {
 		case math.IsInf(float64(m), -1): // no score at all
-			here[r], fade[r] = m, 0
 		case m > old:
 			top[r], here[r], fade[r] = m, 0, old-m
+			grown = true
 		default:
-			here[r], fade[r] = m-old, 0
+			here[r] = m - old
 		}
 	}
 	simd.Exp(here, here)
-	simd.Exp(fade, fade)
+	if grown {
+		simd.Exp(fade, fade)
+	}
+	return grown
 }
 
 // mask hides the scores outside [from,to).

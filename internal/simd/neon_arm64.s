@@ -22959,26 +22959,34 @@ done6:
 done2:
 	RET
 
-// func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
-TEXT ·mulPairs4(SB), NOSPLIT, $0-88
-	MOVD c+0(FP), R0
+// func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
+TEXT ·mulPairs4(SB), NOSPLIT, $0-120
 	MOVD ldc+8(FP), R1
-	MOVD a+16(FP), R2
 	MOVD lda+24(FP), R3
 	MOVD b+32(FP), R4
-	MOVD d+40(FP), R5
-	MOVD s+48(FP), R6
-	MOVD lds+56(FP), R7
-	MOVD pairs+64(FP), R8
-	MOVD groups+72(FP), R9
-	MOVD fresh+80(FP), R10
+	MOVD d+48(FP), R5
+	MOVD lds+72(FP), R7
+	MOVD pairs+80(FP), R8
+	MOVD fresh+104(FP), R10
+	MOVD panels+88(FP), R17
+	MOVD next+112(FP), R20
+	SUB R4, R20, R20
 	LSL $2, R1, R1
 	LSL $1, R3, R3
 	LSL $2, R7, R7
-	CMP $1, R9
+	MOVD c+0(FP), R21
+	CMP $1, R17
 	BLT done2
 
 loop1:
+	MOVD R21, R0
+	MOVD a+16(FP), R2
+	MOVD s+64(FP), R6
+	MOVD groups+96(FP), R9
+	CMP $1, R9
+	BLT done4
+
+loop3:
 	MOVD R4, R11
 	MOVD R8, R12
 	MOVD R2, R13
@@ -23002,9 +23010,11 @@ loop1:
 	WORD $0x6e3e1fde // EOR V30, V30, V30
 	WORD $0x6e3f1fff // EOR V31, V31, V31
 	CMP $1, R12
-	BLT done4
+	BLT done6
 
-loop3:
+loop5:
+	ADD R20, R11, R19
+	PRFM (R19), PLDL1KEEP
 	FMOVQ 0(R11), F0
 	FMOVQ 16(R11), F1
 	WORD $0x4e011802 // UZP1.16B V2, V0, V1
@@ -23056,9 +23066,9 @@ loop3:
 	ADD $32, R11
 	SUB $1, R12
 	CMP $1, R12
-	BGE loop3
+	BGE loop5
 
-done4:
+done6:
 	FMOVQ 0(R5), F0
 	FMOVQ 16(R5), F1
 	FMOVQ 32(R5), F2
@@ -23072,7 +23082,7 @@ done4:
 	WORD $0x6e22de52 // FMUL V18, V18, V2
 	WORD $0x4e21da73 // SCVTF V19, V19
 	WORD $0x6e23de73 // FMUL V19, V19, V3
-	CBNZ R10, set5
+	CBNZ R10, set7
 	FMOVQ 0(R0), F5
 	WORD $0x4f841205 // FMLA V5, V16, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23085,9 +23095,9 @@ done4:
 	FMOVQ 48(R0), F5
 	WORD $0x4f841265 // FMLA V5, V19, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored6
+	B stored8
 
-set5:
+set7:
 	WORD $0x4f849210 // FMUL V16, V16, V4[0]
 	FMOVQ F16, 0(R0)
 	WORD $0x4f849231 // FMUL V17, V17, V4[0]
@@ -23097,7 +23107,7 @@ set5:
 	WORD $0x4f849273 // FMUL V19, V19, V4[0]
 	FMOVQ F19, 48(R0)
 
-stored6:
+stored8:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
@@ -23110,7 +23120,7 @@ stored6:
 	WORD $0x6e22ded6 // FMUL V22, V22, V2
 	WORD $0x4e21daf7 // SCVTF V23, V23
 	WORD $0x6e23def7 // FMUL V23, V23, V3
-	CBNZ R10, set7
+	CBNZ R10, set9
 	FMOVQ 0(R0), F5
 	WORD $0x4f841285 // FMLA V5, V20, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23123,9 +23133,9 @@ stored6:
 	FMOVQ 48(R0), F5
 	WORD $0x4f8412e5 // FMLA V5, V23, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored8
+	B stored10
 
-set7:
+set9:
 	WORD $0x4f849294 // FMUL V20, V20, V4[0]
 	FMOVQ F20, 0(R0)
 	WORD $0x4f8492b5 // FMUL V21, V21, V4[0]
@@ -23135,7 +23145,7 @@ set7:
 	WORD $0x4f8492f7 // FMUL V23, V23, V4[0]
 	FMOVQ F23, 48(R0)
 
-stored8:
+stored10:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
@@ -23148,7 +23158,7 @@ stored8:
 	WORD $0x6e22df5a // FMUL V26, V26, V2
 	WORD $0x4e21db7b // SCVTF V27, V27
 	WORD $0x6e23df7b // FMUL V27, V27, V3
-	CBNZ R10, set9
+	CBNZ R10, set11
 	FMOVQ 0(R0), F5
 	WORD $0x4f841305 // FMLA V5, V24, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23161,9 +23171,9 @@ stored8:
 	FMOVQ 48(R0), F5
 	WORD $0x4f841365 // FMLA V5, V27, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored10
+	B stored12
 
-set9:
+set11:
 	WORD $0x4f849318 // FMUL V24, V24, V4[0]
 	FMOVQ F24, 0(R0)
 	WORD $0x4f849339 // FMUL V25, V25, V4[0]
@@ -23173,7 +23183,7 @@ set9:
 	WORD $0x4f84937b // FMUL V27, V27, V4[0]
 	FMOVQ F27, 48(R0)
 
-stored10:
+stored12:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
@@ -23186,7 +23196,7 @@ stored10:
 	WORD $0x6e22dfde // FMUL V30, V30, V2
 	WORD $0x4e21dbff // SCVTF V31, V31
 	WORD $0x6e23dfff // FMUL V31, V31, V3
-	CBNZ R10, set11
+	CBNZ R10, set13
 	FMOVQ 0(R0), F5
 	WORD $0x4f841385 // FMLA V5, V28, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23199,9 +23209,9 @@ stored10:
 	FMOVQ 48(R0), F5
 	WORD $0x4f8413e5 // FMLA V5, V31, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored12
+	B stored14
 
-set11:
+set13:
 	WORD $0x4f84939c // FMUL V28, V28, V4[0]
 	FMOVQ F28, 0(R0)
 	WORD $0x4f8493bd // FMUL V29, V29, V4[0]
@@ -23211,37 +23221,55 @@ set11:
 	WORD $0x4f8493ff // FMUL V31, V31, V4[0]
 	FMOVQ F31, 48(R0)
 
-stored12:
+stored14:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
 	SUB $1, R9
 	CMP $1, R9
+	BGE loop3
+
+done4:
+	ADD $64, R21
+	MOVD step+40(FP), R11
+	ADD R11, R4
+	MOVD stepD+56(FP), R11
+	ADD R11<<2, R5
+	SUB $1, R17
+	CMP $1, R17
 	BGE loop1
 
 done2:
 	RET
 
-// func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
-TEXT ·mulPairs2(SB), NOSPLIT, $0-88
-	MOVD c+0(FP), R0
+// func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
+TEXT ·mulPairs2(SB), NOSPLIT, $0-120
 	MOVD ldc+8(FP), R1
-	MOVD a+16(FP), R2
 	MOVD lda+24(FP), R3
 	MOVD b+32(FP), R4
-	MOVD d+40(FP), R5
-	MOVD s+48(FP), R6
-	MOVD lds+56(FP), R7
-	MOVD pairs+64(FP), R8
-	MOVD groups+72(FP), R9
-	MOVD fresh+80(FP), R10
+	MOVD d+48(FP), R5
+	MOVD lds+72(FP), R7
+	MOVD pairs+80(FP), R8
+	MOVD fresh+104(FP), R10
+	MOVD panels+88(FP), R17
+	MOVD next+112(FP), R20
+	SUB R4, R20, R20
 	LSL $2, R1, R1
 	LSL $1, R3, R3
 	LSL $2, R7, R7
-	CMP $1, R9
+	MOVD c+0(FP), R21
+	CMP $1, R17
 	BLT done2
 
 loop1:
+	MOVD R21, R0
+	MOVD a+16(FP), R2
+	MOVD s+64(FP), R6
+	MOVD groups+96(FP), R9
+	CMP $1, R9
+	BLT done4
+
+loop3:
 	MOVD R4, R11
 	MOVD R8, R12
 	MOVD R2, R13
@@ -23255,9 +23283,11 @@ loop1:
 	WORD $0x6e361ed6 // EOR V22, V22, V22
 	WORD $0x6e371ef7 // EOR V23, V23, V23
 	CMP $1, R12
-	BLT done4
+	BLT done6
 
-loop3:
+loop5:
+	ADD R20, R11, R19
+	PRFM (R19), PLDL1KEEP
 	FMOVQ 0(R11), F0
 	FMOVQ 16(R11), F1
 	WORD $0x4e011802 // UZP1.16B V2, V0, V1
@@ -23289,9 +23319,9 @@ loop3:
 	ADD $32, R11
 	SUB $1, R12
 	CMP $1, R12
-	BGE loop3
+	BGE loop5
 
-done4:
+done6:
 	FMOVQ 0(R5), F0
 	FMOVQ 16(R5), F1
 	FMOVQ 32(R5), F2
@@ -23305,7 +23335,7 @@ done4:
 	WORD $0x6e22de52 // FMUL V18, V18, V2
 	WORD $0x4e21da73 // SCVTF V19, V19
 	WORD $0x6e23de73 // FMUL V19, V19, V3
-	CBNZ R10, set5
+	CBNZ R10, set7
 	FMOVQ 0(R0), F5
 	WORD $0x4f841205 // FMLA V5, V16, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23318,9 +23348,9 @@ done4:
 	FMOVQ 48(R0), F5
 	WORD $0x4f841265 // FMLA V5, V19, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored6
+	B stored8
 
-set5:
+set7:
 	WORD $0x4f849210 // FMUL V16, V16, V4[0]
 	FMOVQ F16, 0(R0)
 	WORD $0x4f849231 // FMUL V17, V17, V4[0]
@@ -23330,7 +23360,7 @@ set5:
 	WORD $0x4f849273 // FMUL V19, V19, V4[0]
 	FMOVQ F19, 48(R0)
 
-stored6:
+stored8:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
@@ -23343,7 +23373,7 @@ stored6:
 	WORD $0x6e22ded6 // FMUL V22, V22, V2
 	WORD $0x4e21daf7 // SCVTF V23, V23
 	WORD $0x6e23def7 // FMUL V23, V23, V3
-	CBNZ R10, set7
+	CBNZ R10, set9
 	FMOVQ 0(R0), F5
 	WORD $0x4f841285 // FMLA V5, V20, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23356,9 +23386,9 @@ stored6:
 	FMOVQ 48(R0), F5
 	WORD $0x4f8412e5 // FMLA V5, V23, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored8
+	B stored10
 
-set7:
+set9:
 	WORD $0x4f849294 // FMUL V20, V20, V4[0]
 	FMOVQ F20, 0(R0)
 	WORD $0x4f8492b5 // FMUL V21, V21, V4[0]
@@ -23368,37 +23398,55 @@ set7:
 	WORD $0x4f8492f7 // FMUL V23, V23, V4[0]
 	FMOVQ F23, 48(R0)
 
-stored8:
+stored10:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
 	SUB $1, R9
 	CMP $1, R9
+	BGE loop3
+
+done4:
+	ADD $64, R21
+	MOVD step+40(FP), R11
+	ADD R11, R4
+	MOVD stepD+56(FP), R11
+	ADD R11<<2, R5
+	SUB $1, R17
+	CMP $1, R17
 	BGE loop1
 
 done2:
 	RET
 
-// func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
-TEXT ·mulPairs1(SB), NOSPLIT, $0-88
-	MOVD c+0(FP), R0
+// func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
+TEXT ·mulPairs1(SB), NOSPLIT, $0-120
 	MOVD ldc+8(FP), R1
-	MOVD a+16(FP), R2
 	MOVD lda+24(FP), R3
 	MOVD b+32(FP), R4
-	MOVD d+40(FP), R5
-	MOVD s+48(FP), R6
-	MOVD lds+56(FP), R7
-	MOVD pairs+64(FP), R8
-	MOVD groups+72(FP), R9
-	MOVD fresh+80(FP), R10
+	MOVD d+48(FP), R5
+	MOVD lds+72(FP), R7
+	MOVD pairs+80(FP), R8
+	MOVD fresh+104(FP), R10
+	MOVD panels+88(FP), R17
+	MOVD next+112(FP), R20
+	SUB R4, R20, R20
 	LSL $2, R1, R1
 	LSL $1, R3, R3
 	LSL $2, R7, R7
-	CMP $1, R9
+	MOVD c+0(FP), R21
+	CMP $1, R17
 	BLT done2
 
 loop1:
+	MOVD R21, R0
+	MOVD a+16(FP), R2
+	MOVD s+64(FP), R6
+	MOVD groups+96(FP), R9
+	CMP $1, R9
+	BLT done4
+
+loop3:
 	MOVD R4, R11
 	MOVD R8, R12
 	MOVD R2, R13
@@ -23407,9 +23455,11 @@ loop1:
 	WORD $0x6e321e52 // EOR V18, V18, V18
 	WORD $0x6e331e73 // EOR V19, V19, V19
 	CMP $1, R12
-	BLT done4
+	BLT done6
 
-loop3:
+loop5:
+	ADD R20, R11, R19
+	PRFM (R19), PLDL1KEEP
 	FMOVQ 0(R11), F0
 	FMOVQ 16(R11), F1
 	WORD $0x4e011802 // UZP1.16B V2, V0, V1
@@ -23431,9 +23481,9 @@ loop3:
 	ADD $32, R11
 	SUB $1, R12
 	CMP $1, R12
-	BGE loop3
+	BGE loop5
 
-done4:
+done6:
 	FMOVQ 0(R5), F0
 	FMOVQ 16(R5), F1
 	FMOVQ 32(R5), F2
@@ -23447,7 +23497,7 @@ done4:
 	WORD $0x6e22de52 // FMUL V18, V18, V2
 	WORD $0x4e21da73 // SCVTF V19, V19
 	WORD $0x6e23de73 // FMUL V19, V19, V3
-	CBNZ R10, set5
+	CBNZ R10, set7
 	FMOVQ 0(R0), F5
 	WORD $0x4f841205 // FMLA V5, V16, V4[0]
 	FMOVQ F5, 0(R0)
@@ -23460,9 +23510,9 @@ done4:
 	FMOVQ 48(R0), F5
 	WORD $0x4f841265 // FMLA V5, V19, V4[0]
 	FMOVQ F5, 48(R0)
-	B stored6
+	B stored8
 
-set5:
+set7:
 	WORD $0x4f849210 // FMUL V16, V16, V4[0]
 	FMOVQ F16, 0(R0)
 	WORD $0x4f849231 // FMUL V17, V17, V4[0]
@@ -23472,12 +23522,39 @@ set5:
 	WORD $0x4f849273 // FMUL V19, V19, V4[0]
 	FMOVQ F19, 48(R0)
 
-stored6:
+stored8:
 	ADD R1, R0
 	ADD R3, R2
 	ADD R7, R6
 	SUB $1, R9
 	CMP $1, R9
+	BGE loop3
+
+done4:
+	ADD $64, R21
+	MOVD step+40(FP), R11
+	ADD R11, R4
+	MOVD stepD+56(FP), R11
+	ADD R11<<2, R5
+	SUB $1, R17
+	CMP $1, R17
+	BGE loop1
+
+done2:
+	RET
+
+// func askLines(x *float32, n int)
+TEXT ·askLines(SB), NOSPLIT, $0-16
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R1
+	CMP $1, R1
+	BLT done2
+
+loop1:
+	PRFM (R0), PLDL1KEEP
+	ADD $64, R0
+	SUB $1, R1
+	CMP $1, R1
 	BGE loop1
 
 done2:

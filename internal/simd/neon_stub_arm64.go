@@ -366,13 +366,18 @@ func matMulAHx2Dot(dst *float32, ld int, codes *byte, scales *float32, mins *flo
 func matMulAHx1Dot(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)
 
 //go:noescape
-func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
 
 //go:noescape
-func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
 
 //go:noescape
-func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int)
+func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
+
+// askLines asks for n lines of 64 bytes, to be read soon.
+//
+//go:noescape
+func askLines(x *float32, n int)
 
 // scaleWords sets p to x*w, rounded to nearest even and held within 16 bits, for n blocks of 16.
 //

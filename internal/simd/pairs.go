@@ -11,18 +11,29 @@ import (
 // WordMax is the magnitude that the largest value of a row of words has.
 const WordMax = math.MaxInt16
 
-// MulPairs computes C (+)= A·B for a panel B of 16 columns and 2*pairs rows of bytes, in which the bytes of rows 2l and 2l+1 lie side
-// by side: element (2l+i, j) at b[32*l+2*j+i]. A is words [m, 2*pairs] with rows lda apart, C float32 [m, 16] with rows ldc
-// apart. Element (r, j) gets its integer sum times d[j], and that times s[r*lds], in this order, the second with the
-// addition in one rounding. The magnitudes of a row of A may add up to 2^31/128. It runs on the calling goroutine.
-func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, pairs int, d *[panel]float32, s []float32, lds int, accumulate bool) {
-	if m <= 0 || pairs <= 0 || ldc < panel || lda < 2*pairs || lds < 0 {
-		panic(fmt.Sprintf("simd: product of %d rows of %d pairs, rows %d and %d apart", m, pairs, lda, ldc))
+// MulPairs computes C (+)= A·B for some panels B of 16 columns and 2*pairs rows of bytes, step bytes apart, in which the bytes of
+// rows 2l and 2l+1 lie side by side: element (2l+i, j) of a panel at b[32*l+2*j+i]. A is words [m, 2*pairs] with rows lda
+// apart, C float32 [m, 16*panels] with rows ldc apart. Element (r, j) gets its integer sum times d[j], where d is not nil,
+// and that times s[r*lds], in this order, the second with the addition in one rounding. The magnitudes of a row of A may add up to
+// 2^31/128. What lies in next as B lies in b is asked for on the way; nil is nothing. It runs on the calling goroutine.
+func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, step, pairs, panels int, d, s []float32, lds int, accumulate bool, next []int8) {
+	if m <= 0 || pairs <= 0 || panels <= 0 || ldc < panel*panels || lda < 2*pairs || lds < 0 || step < 0 {
+		panic(fmt.Sprintf("simd: product of %d rows of %d pairs with %d panels, rows %d and %d, panels %d apart", m, pairs, panels, lda, ldc, step))
 	}
-	_, _, _, _ = c[(m-1)*ldc+panel-1], a[(m-1)*lda+2*pairs-1], b[2*panel*pairs-1], s[(m-1)*lds]
+	stepD := panel
+	if d == nil {
+		d, stepD = ones[:], 0
+	}
+	_, _, _ = c[(m-1)*ldc+panel*panels-1], a[(m-1)*lda+2*pairs-1], b[(panels-1)*step+2*panel*pairs-1]
+	_, _ = s[(m-1)*lds], d[(panels-1)*stepD+panel-1]
 	if impl == generic {
-		mulPairsGeneric(c, ldc, a, lda, m, b, pairs, d, s, lds, accumulate)
+		for i := range panels {
+			mulPairsGeneric(c[panel*i:], ldc, a, lda, m, b[step*i:], pairs, d[stepD*i:], s, lds, accumulate)
+		}
 		return
+	}
+	if next == nil {
+		next = b
 	}
 	fresh := 1
 	if accumulate {
@@ -30,19 +41,22 @@ func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, pairs int, 
 	}
 	r := m &^ 3
 	if r > 0 {
-		mulPairs4(&c[0], ldc, &a[0], lda, &b[0], &d[0], &s[0], lds, pairs, r/4, fresh)
+		mulPairs4(&c[0], ldc, &a[0], lda, &b[0], step, &d[0], stepD, &s[0], lds, pairs, panels, r/4, fresh, &next[0])
 	}
 	if m&2 != 0 {
-		mulPairs2(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], &d[0], &s[r*lds], lds, pairs, 1, fresh)
+		mulPairs2(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, 1, fresh, &next[0])
 		r += 2
 	}
 	if m&1 != 0 {
-		mulPairs1(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], &d[0], &s[r*lds], lds, pairs, 1, fresh)
+		mulPairs1(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, 1, fresh, &next[0])
 	}
 }
 
-// mulPairsGeneric is the meaning of the kernels.
-func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pairs int, d *[panel]float32, s []float32, lds int, accumulate bool) {
+// ones is the scales of lanes that have none of their own.
+var ones = [panel]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+
+// mulPairsGeneric is the meaning of the kernels, for one panel.
+func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pairs int, d, s []float32, lds int, accumulate bool) {
 	for r := range m {
 		x := a[r*lda:][:2*pairs]
 		for j := range panel {
@@ -57,6 +71,13 @@ func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pair
 				*out = y * s[r*lds]
 			}
 		}
+	}
+}
+
+// Ask asks for values that will be read soon.
+func Ask(x []float32) {
+	if impl != generic && len(x) > 0 {
+		askLines(&x[0], (len(x)+15)/16)
 	}
 }
 

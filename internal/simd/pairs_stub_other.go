@@ -4,16 +4,18 @@
 
 package simd
 
-func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int) {
+func mulPairs4(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8) {
 	panic(noKernels)
 }
 
-func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int) {
+func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8) {
 	panic(noKernels)
 }
 
-func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int) {
+func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8) {
 	panic(noKernels)
 }
+
+func askLines(x *float32, n int) { panic(noKernels) }
 
 func scaleWords(p *int16, x *float32, w *float32, n int) { panic(noKernels) }

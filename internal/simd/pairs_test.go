@@ -10,10 +10,11 @@ import (
 func TestMulPairs(t *testing.T) {
 	everyImplementation(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(81, 82))
-		for _, pairs := range []int{1, 2, 3, 8, 16, 32} {
+		for _, pairs := range []int{1, 2, 3, 8, 9, 16, 32} {
 			for m := 1; m <= 11; m++ {
-				lda, ldc, lds := 2*pairs+r.IntN(3), panel+r.IntN(20), 1+r.IntN(3)
-				a, b := make([]int16, (m-1)*lda+2*pairs), make([]int8, 2*panel*pairs)
+				panels, step := 1+r.IntN(3), 2*panel*pairs+r.IntN(5)
+				lda, ldc, lds := 2*pairs+r.IntN(3), panel*panels+r.IntN(20), 1+r.IntN(3)
+				a, b := make([]int16, (m-1)*lda+2*pairs), make([]int8, (panels-1)*step+2*panel*pairs)
 				for i := range a {
 					a[i] = int16(r.Uint32())
 				}
@@ -28,17 +29,25 @@ func TestMulPairs(t *testing.T) {
 						b[i] = 127
 					}
 				}
-				d, s, c := [panel]float32(random(r, panel)), random(r, (m-1)*lds+1), random(r, (m-1)*ldc+panel)
+				d, s, c := random(r, panels*panel), random(r, (m-1)*lds+1), random(r, (m-1)*ldc+panels*panel)
+				var next []int8
+				if m%2 == 0 {
+					d = nil
+					next = b[:1]
+				}
 				for _, accumulate := range []bool{false, true} {
 					got, want := append([]float32(nil), c...), append([]float32(nil), c...)
-					MulPairs(got, ldc, a, lda, m, b, pairs, &d, s, lds, accumulate)
+					MulPairs(got, ldc, a, lda, m, b, step, pairs, panels, d, s, lds, accumulate, next)
 					for i := range m {
-						for j := range panel {
+						for j := range panels * panel {
 							var sum int64
 							for l := range 2 * pairs {
-								sum += int64(a[i*lda+l]) * int64(b[l/2*32+2*j+l%2])
+								sum += int64(a[i*lda+l]) * int64(b[j/panel*step+l/2*32+2*(j%panel)+l%2])
 							}
-							y, at := float32(sum)*d[j], i*ldc+j
+							y, at := float32(sum), i*ldc+j
+							if d != nil {
+								y *= d[j]
+							}
 							if accumulate {
 								want[at] = float32(float64(y)*float64(s[i*lds]) + float64(c[at]))
 							} else {
@@ -48,7 +57,7 @@ func TestMulPairs(t *testing.T) {
 					}
 					for i, v := range got {
 						if v != want[i] {
-							t.Fatalf("%d rows, %d pairs, accumulate %v: value %d is %v, want %v", m, pairs, accumulate, i, v, want[i])
+							t.Fatalf("%d rows, %d pairs, %d panels, accumulate %v: value %d is %v, want %v", m, pairs, panels, accumulate, i, v, want[i])
 						}
 					}
 				}

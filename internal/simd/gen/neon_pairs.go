@@ -8,7 +8,14 @@ func armPairs(f *file) {
 	for _, rows := range []int{4, 2, 1} {
 		armMulPairs(f, rows)
 	}
-	k := newArm(f, "scaleWords", "sets p to x*w, rounded to nearest even and held within 16 bits, for n blocks of 16.", "p *int16, x *float32, w *float32, n int", "")
+	k := newArm(f, "askLines", "asks for n lines of 64 bytes, to be read soon.", "x *float32, n int", "")
+	k.inAll("x", "n")
+	k.repeat("R1", 1, func() {
+		k.op("PRFM (R0), PLDL1KEEP")
+		k.add(64, "R0")
+	})
+	k.done()
+	k = newArm(f, "scaleWords", "sets p to x*w, rounded to nearest even and held within 16 bits, for n blocks of 16.", "p *int16, x *float32, w *float32, n int", "")
 	k.inAll("p", "x", "w", "n")
 	k.repeat("R3", 1, func() {
 		for i := range 4 {
@@ -29,67 +36,85 @@ func armPairs(f *file) {
 
 // armMulPairs: registers 0 to 7 hold a pair's bytes on their way to words, 8 to 11 the words of the rows, 16 and up the sums.
 func armMulPairs(f *file, rows int) {
-	k := newArm(f, fmt.Sprintf("mulPairs%d", rows), "", "c *float32, ldc int, a *int16, lda int, b *int8, d *float32, s *float32, lds int, pairs int, groups int, fresh int", "")
-	k.inAll("c", "ldc", "a", "lda", "b", "d", "s", "lds", "pairs", "groups", "fresh")
+	k := newArm(f, fmt.Sprintf("mulPairs%d", rows), "", mulPairsParams, "")
+	for i, name := range []string{"ldc", "lda", "b", "d", "lds", "pairs", "fresh", "panels"} {
+		k.in(name, []string{"R1", "R3", "R4", "R5", "R7", "R8", "R10", "R17"}[i])
+	}
+	k.in("next", "R20")
+	k.op("SUB R4, R20, R20")
 	k.op("LSL $2, R1, R1")
 	k.op("LSL $1, R3, R3")
 	k.op("LSL $2, R7, R7")
+	k.in("c", "R21")
 	row := func(i int) string { return fmt.Sprintf("R%d", 13+i) }
-	k.repeat("R9", 1, func() {
-		k.op("MOVD R4, R11")
-		k.op("MOVD R8, R12")
-		k.op("MOVD R2, %s", row(0))
-		for i := 1; i < rows; i++ {
-			k.op("ADD R3, %s, %s", row(i-1), row(i))
-		}
-		for i := range 4 * rows {
-			k.zero(16 + i)
-		}
-		k.repeat("R12", 1, func() {
-			k.ldq("R11", 0, 0)
-			k.ldq("R11", 16, 1)
-			for i, part := range []string{"UZP1.16B", "UZP2.16B"} {
-				k.v3(part, 2+i, 0, 1)
-				k.v2("SXTL.8B", 4+2*i, 2+i)
-				k.v2("SXTL2.16B", 5+2*i, 2+i)
+	k.repeat("R17", 1, func() {
+		k.op("MOVD R21, R0")
+		k.in("a", "R2")
+		k.in("s", "R6")
+		k.in("groups", "R9")
+		k.repeat("R9", 1, func() {
+			k.op("MOVD R4, R11")
+			k.op("MOVD R8, R12")
+			k.op("MOVD R2, %s", row(0))
+			for i := 1; i < rows; i++ {
+				k.op("ADD R3, %s, %s", row(i-1), row(i))
+			}
+			for i := range 4 * rows {
+				k.zero(16 + i)
+			}
+			k.repeat("R12", 1, func() {
+				k.op("ADD R20, R11, R19")
+				k.op("PRFM (R19), PLDL1KEEP")
+				k.ldq("R11", 0, 0)
+				k.ldq("R11", 16, 1)
+				for i, part := range []string{"UZP1.16B", "UZP2.16B"} {
+					k.v3(part, 2+i, 0, 1)
+					k.v2("SXTL.8B", 4+2*i, 2+i)
+					k.v2("SXTL2.16B", 5+2*i, 2+i)
+				}
+				for i := range rows {
+					k.lds(row(i), 0, 8+i)
+					for h := range 4 {
+						k.smlalE(16+4*i+h, 4+h/2, 8+i, 0, h%2)
+						k.smlalE(16+4*i+h, 6+h/2, 8+i, 1, h%2)
+					}
+					k.add(4, row(i))
+				}
+				k.add(32, "R11")
+			})
+			for h := range 4 {
+				k.ldq("R5", 16*h, h)
 			}
 			for i := range rows {
-				k.lds(row(i), 0, 8+i)
+				set, stored := k.label("set"), k.label("stored")
+				k.lds("R6", 0, 4)
 				for h := range 4 {
-					k.smlalE(16+4*i+h, 4+h/2, 8+i, 0, h%2)
-					k.smlalE(16+4*i+h, 6+h/2, 8+i, 1, h%2)
+					k.v2("SCVTF", 16+4*i+h, 16+4*i+h)
+					k.v3("FMUL", 16+4*i+h, 16+4*i+h, h)
 				}
-				k.add(4, row(i))
+				k.op("CBNZ R10, %s", set)
+				for h := range 4 {
+					k.ldq("R0", 16*h, 5)
+					k.fmlaE(5, 16+4*i+h, 4, 0)
+					k.stq(5, "R0", 16*h)
+				}
+				k.op("B %s", stored)
+				k.at(set)
+				for h := range 4 {
+					k.fmulE(16+4*i+h, 16+4*i+h, 4, 0)
+					k.stq(16+4*i+h, "R0", 16*h)
+				}
+				k.at(stored)
+				k.op("ADD R1, R0")
+				k.op("ADD R3, R2")
+				k.op("ADD R7, R6")
 			}
-			k.add(32, "R11")
 		})
-		for h := range 4 {
-			k.ldq("R5", 16*h, h)
-		}
-		for i := range rows {
-			set, stored := k.label("set"), k.label("stored")
-			k.lds("R6", 0, 4)
-			for h := range 4 {
-				k.v2("SCVTF", 16+4*i+h, 16+4*i+h)
-				k.v3("FMUL", 16+4*i+h, 16+4*i+h, h)
-			}
-			k.op("CBNZ R10, %s", set)
-			for h := range 4 {
-				k.ldq("R0", 16*h, 5)
-				k.fmlaE(5, 16+4*i+h, 4, 0)
-				k.stq(5, "R0", 16*h)
-			}
-			k.op("B %s", stored)
-			k.at(set)
-			for h := range 4 {
-				k.fmulE(16+4*i+h, 16+4*i+h, 4, 0)
-				k.stq(16+4*i+h, "R0", 16*h)
-			}
-			k.at(stored)
-			k.op("ADD R1, R0")
-			k.op("ADD R3, R2")
-			k.op("ADD R7, R6")
-		}
+		k.add(64, "R21")
+		k.in("step", "R11")
+		k.op("ADD R11, R4")
+		k.in("stepD", "R11")
+		k.op("ADD R11<<2, R5")
 	})
 	k.done()
 }
