@@ -154,7 +154,7 @@ done2:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VBROADCASTSS (BX), Y11
+	VBROADCASTSS X0, Y11
 	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
 	VXORPS X12, X12, X12
 	VXORPS X13, X13, X13
@@ -246,6 +246,8 @@ TEXT ·softmaxWords(SB), NOSPLIT, $0-88
 	JLT done2
 
 loop1:
+	MOVQ DI, R8
+	MOVQ factor+32(FP), DX
 	MOVQ n+56(FP), CX
 	MOVQ SI, AX
 	VMOVUPS softmax_ff800000<>(SB), Y0
@@ -270,32 +272,16 @@ done4:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	LEAQ (SI)(R15*4), SI
-	ADDQ $4, BX
-	SUBQ $1, R12
-	CMPQ R12, $1
-	JGE loop1
-
-done2:
-	MOVQ x+16(FP), SI
-	MOVQ top+72(FP), BX
-	MOVQ rows+64(FP), R12
-	CMPQ R12, $1
-	JLT done6
-
-loop5:
-	MOVQ DI, R8
-	MOVQ factor+32(FP), DX
-	VBROADCASTSS (BX), Y11
+	VBROADCASTSS X0, Y11
 	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
 	VXORPS X12, X12, X12
 	VXORPS X13, X13, X13
 	MOVQ n+56(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $16
-	JLT done8
+	JLT done6
 
-loop7:
+loop5:
 	VMOVUPS 0(AX), Y0
 	VSUBPS Y11, Y0, Y0
 	VMAXPS Y0, Y14, Y0
@@ -348,9 +334,9 @@ loop7:
 	MOVQ DX, R11
 	MOVQ R8, R15
 	CMPQ R10, $1
-	JLT done10
+	JLT done8
 
-loop9:
+loop7:
 	VMULPS 0(R11), Y0, Y1
 	VCVTPS2DQ Y1, Y1
 	VMULPS 32(R11), Y5, Y6
@@ -362,18 +348,18 @@ loop9:
 	LEAQ (R15)(R9*2), R15
 	SUBQ $1, R10
 	CMPQ R10, $1
-	JGE loop9
+	JGE loop7
 
-done10:
+done8:
 	MOVQ ldx+24(FP), R15
 	ADDQ $64, DX
 	ADDQ $32, R8
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop7
+	JGE loop5
 
-done8:
+done6:
 	VADDPS Y13, Y12, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
@@ -388,8 +374,8 @@ done8:
 	ADDQ $4, R13
 	SUBQ $1, R12
 	CMPQ R12, $1
-	JGE loop5
+	JGE loop1
 
-done6:
+done2:
 	VZEROUPPER
 	RET

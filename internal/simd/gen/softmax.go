@@ -24,7 +24,7 @@ func softmaxRow(f *file, words bool) {
 	k.load("top", "BX")
 	k.load("sum", "R13")
 	k.set(expLow, "Y14")
-	largest := func() {
+	row := func() {
 		k.load("n", "CX")
 		k.op("MOVQ SI, AX")
 		if words {
@@ -41,9 +41,7 @@ func softmaxRow(f *file, words bool) {
 		k.op("VMAXPS Y1, Y0, Y0")
 		k.fold("VMAXPS", 0, 1)
 		k.op("VMOVSS X0, (BX)")
-	}
-	exps := func() {
-		k.op("VBROADCASTSS (BX), Y11")
+		k.op("VBROADCASTSS X0, Y11")
 		k.opC("VMAXPS", -math.MaxFloat32, "Y11, Y11") // no score at all: exponentials of -Inf
 		k.zero(12)
 		k.zero(13)
@@ -70,8 +68,7 @@ func softmaxRow(f *file, words bool) {
 		k.op("VMOVSS X0, (R13)")
 	}
 	if !words {
-		largest()
-		exps()
+		row()
 		k.ret()
 		return
 	}
@@ -80,18 +77,10 @@ func softmaxRow(f *file, words bool) {
 	k.load("ldx", "R15")
 	k.load("step", "R9")
 	k.load("rows", "R12")
-	k.loop("R12", 1, func() { // of all rows first, or each would wait for its own
-		largest()
-		k.op("LEAQ (SI)(R15*4), SI")
-		k.op("ADDQ $4, BX")
-	})
-	k.load("x", "SI")
-	k.load("top", "BX")
-	k.load("rows", "R12")
 	k.loop("R12", 1, func() {
 		k.op("MOVQ DI, R8")
 		k.load("factor", "DX")
-		exps()
+		row()
 		k.op("LEAQ (DI)(R14*2), DI")
 		k.op("LEAQ (SI)(R15*4), SI")
 		k.op("ADDQ $4, BX")
