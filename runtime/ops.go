@@ -63,6 +63,18 @@ func tasks(outs []linearOut, size func(rows int) int) []task {
 	return ts
 }
 
+// of returns those of the layers [lo,hi), among tasks in the order of their layers.
+func of(ts []task, lo, hi int) []task {
+	for len(ts) > 0 && ts[0].out < lo {
+		ts = ts[1:]
+	}
+	n := len(ts)
+	for n > 0 && ts[n-1].out >= hi {
+		n--
+	}
+	return ts[:n]
+}
+
 // narrowRows is how many rows of a weight make a task where one row of activations meets them: the four tiles that go side by
 // side, or two of a small weight, since a thread that is done waits for the others' last tasks.
 func narrowRows(rows int) int {
@@ -76,10 +88,6 @@ func narrowRows(rows int) int {
 func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	src, width := c.buf[in], in.Out.Size()
 	wide, narrow := tasks(outs, taskRows), tasks(outs, narrowRows)
-	alone := make([][]task, len(outs)) // each layer's
-	for _, t := range wide {
-		alone[t.out] = append(alone[t.out], t)
-	}
 	var ts []task
 	var b *batch
 	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
@@ -89,25 +97,19 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 		if b.tap(in, v); b.over {
 			return
 		}
-		if b.e.rounder != nil { // matrices that read the same value may want it rounded in different ways
-			for i := range outs {
-				w := outs[i].w
-				b.e.acts.reset(b.e.rounder.round(w, v, b.rows, width), b.rows, width, b.e.mats[w].Quantized())
-				ts = alone[i]
-				par.For(len(ts), 1, loop)
+		all := wide
+		if b.rows == 1 {
+			all = narrow
+		}
+		for lo, hi := 0, 0; lo < len(outs); lo = hi { // layers that want what they read rounded alike
+			quantize := false
+			for hi = lo; hi < len(outs) && b.e.rounder.codec(outs[hi].w) == b.e.rounder.codec(outs[lo].w); hi++ {
+				quantize = quantize || b.e.mats[outs[hi].w].Quantized()
 			}
-			b = nil
-			return
+			b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, quantize)
+			ts = of(all, lo, hi)
+			par.For(len(ts), 1, loop)
 		}
-		quantize := false
-		for i := range outs {
-			quantize = quantize || b.e.mats[outs[i].w].Quantized()
-		}
-		b.e.acts.reset(v, b.rows, width, quantize)
-		if ts = wide; b.rows == 1 {
-			ts = narrow
-		}
-		par.For(len(ts), 1, loop)
 		b = nil
 	})
 }

@@ -80,12 +80,20 @@ func (r *rounder) matrix(w *model.Weight, t *tensor.Tensor) (*tensor.Tensor, err
 	return tensor.Convert(t, f32)
 }
 
+// codec returns the format in which a matrix's input is rounded; nil where it is not.
+func (r *rounder) codec(w *model.Weight) codec.Codec {
+	if r == nil {
+		return nil
+	}
+	return r.codecs[w]
+}
+
 // round returns a matrix's input, rows of width values, rounded for it. The result is good until the next call.
 func (r *rounder) round(w *model.Weight, x []float32, rows, width int) []float32 {
-	if r == nil || r.codecs[w] == nil {
+	c := r.codec(w)
+	if c == nil {
 		return x
 	}
-	c := r.codecs[w]
 	if len(r.buf) < rows*width {
 		r.buf = make([]float32, rows*width)
 	}
