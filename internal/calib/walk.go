@@ -3,6 +3,7 @@ package calib
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parelm/pare/internal/progress"
 	"github.com/parelm/pare/model"
@@ -174,7 +175,7 @@ func (w *walk) gather(ctx context.Context, l *Layer, i int, run func(e *runtime.
 	}
 	pass := &pass{l: l, needs: w.needs, routers: newRouters(m.Graph), model: m}
 	if w.needs.Lean {
-		pass.e, pass.inputs = w.e, inputs(m.Graph, i)
+		pass.e, pass.inputs = w.e, len(inputs(m.Graph, i))
 	}
 	w.e.SetTap(pass.tap)
 	defer w.e.SetTap(nil)
@@ -209,9 +210,12 @@ func (w *walk) decoded(m *model.Model, i int) (*model.Model, error) {
 		return nil, err
 	}
 	out := map[*model.Weight]*tensor.Tensor{}
-	last := lastInput(m.Graph, i)
+	var last *model.Node
+	if in := inputs(m.Graph, i); w.needs.Lean && len(in) > 0 {
+		last = in[len(in)-1]
+	}
 	for _, n := range m.Graph.Nodes {
-		if n.Op != model.OpLinear || Segment(m.Graph, n) != i || w.needs.Lean && n.In[0] == last {
+		if n.Op != model.OpLinear || Segment(m.Graph, n) != i || n.In[0] == last {
 			continue
 		}
 		t := m.Tensor(n.Weight(0))
@@ -224,28 +228,15 @@ func (w *walk) decoded(m *model.Model, i int) (*model.Model, error) {
 	return m.With(out), nil
 }
 
-// lastInput returns the input of linear layers that a layer comes to last; nil where it has none.
-func lastInput(g *model.Graph, i int) *model.Node {
-	var last *model.Node
-	seen := map[*model.Node]bool{}
+// inputs returns the inputs of linear layers that a layer has, in the order in which it comes to them.
+func inputs(g *model.Graph, i int) []*model.Node {
+	var out []*model.Node
 	for _, n := range g.Nodes {
-		if (n.Op == model.OpLinear || n.Op == model.OpExperts) && Segment(g, n) == i && !seen[n.In[0]] {
-			last = n.In[0]
-			seen[last] = true
+		if (n.Op == model.OpLinear || n.Op == model.OpExperts) && Segment(g, n) == i && !slices.Contains(out, n.In[0]) {
+			out = append(out, n.In[0])
 		}
 	}
-	return last
-}
-
-// inputs counts the inputs of linear layers that a layer has.
-func inputs(g *model.Graph, i int) int {
-	seen := map[*model.Node]bool{}
-	for _, n := range g.Nodes {
-		if (n.Op == model.OpLinear || n.Op == model.OpExperts) && Segment(g, n) == i {
-			seen[n.In[0]] = true
-		}
-	}
-	return len(seen)
+	return out
 }
 
 // Segment returns the Index at which a node is visited: its layer, -1 before the layers, Layers behind them.
