@@ -166,7 +166,7 @@ func (m *Matrix) ahead(t, b, groups int) (at, step int) {
 	at = t*m.tileBytes + m.headerSize + b*size
 	if f.section > 0 && b%vecChunk == 0 && at < len(m.data) {
 		from, to := b/f.section*f.header, (b+min(vecChunk, m.blocks-b))/f.section*f.header
-		prefetchLinesAVX2(&m.data[t*m.tileBytes+from], (to-from+63)/64)
+		prefetchLines(&m.data[t*m.tileBytes+from], (to-from+63)/64)
 	}
 	return at, ((size+groups-1)/groups + 63) &^ 63
 }

@@ -958,24 +958,6 @@ done2:
 	VZEROUPPER
 	RET
 
-// func prefetchLinesAVX2(p *byte, n int)
-TEXT ·prefetchLinesAVX2(SB), NOSPLIT, $0-16
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), CX
-	CMPQ CX, $1
-	JLT done2
-
-loop1:
-	PREFETCHT0 (SI)
-	ADDQ $64, SI
-	SUBQ $1, CX
-	CMPQ CX, $1
-	JGE loop1
-
-done2:
-	VZEROUPPER
-	RET
-
 // func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 TEXT ·matGroup8Sx3AVX2(SB), NOSPLIT, $0-120
 	MOVQ ahead+96(FP), BX

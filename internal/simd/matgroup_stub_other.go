@@ -22,8 +22,6 @@ func expandFP4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
 func actWordsAVX2(dst *int16, q *int8, n int) { panic(noKernels) }
 
-func prefetchLinesAVX2(p *byte, n int) { panic(noKernels) }
-
 func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }

@@ -84,10 +84,10 @@ func (m *Matrix) fetch(t, b, n int) {
 	}
 	f, tile := m.quant, m.tile(t)
 	at := m.headerSize + b*blockBytes[f.codes]
-	prefetchLinesAVX2(&tile[at], min(fetchLines, n*blockBytes[f.codes]/64))
+	prefetchLines(&tile[at], min(fetchLines, n*blockBytes[f.codes]/64))
 	if b+n < m.blocks && f.section > 0 {
 		from, to := (b+n)/f.section*f.header, min(b+n+vecChunk, m.blocks)/f.section*f.header
-		prefetchLinesAVX2(&tile[from], (to-from+63)/64)
+		prefetchLines(&tile[from], (to-from+63)/64)
 	}
 }
 
@@ -152,8 +152,8 @@ func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
 	}
 	for i := t + n; i < min(t+2*n, len(m.data)/m.tileBytes); i++ { // what follows, that no stream leads to
 		tile := m.tile(i)
-		prefetchLinesAVX2(&tile[0], 1)
-		prefetchLinesAVX2(&tile[m.headerSize], 6)
+		prefetchLines(&tile[0], 1)
+		prefetchLines(&tile[m.headerSize], 6)
 	}
 	for n > 0 {
 		tiles := min(2, n)

@@ -23543,9 +23543,9 @@ done4:
 done2:
 	RET
 
-// func askLines(x *float32, n int)
-TEXT ·askLines(SB), NOSPLIT, $0-16
-	MOVD x+0(FP), R0
+// func prefetchLines(p *byte, n int)
+TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+	MOVD p+0(FP), R0
 	MOVD n+8(FP), R1
 	CMP $1, R1
 	BLT done2

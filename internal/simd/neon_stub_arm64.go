@@ -374,10 +374,10 @@ func mulPairs2(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *flo
 //go:noescape
 func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8)
 
-// askLines asks for n lines of 64 bytes, to be read soon.
+// prefetchLines asks for n lines of 64 bytes, to be read soon.
 //
 //go:noescape
-func askLines(x *float32, n int)
+func prefetchLines(p *byte, n int)
 
 // scaleWords sets p to x*w, rounded to nearest even and held within 16 bits, for n blocks of 16.
 //

@@ -3,6 +3,7 @@ package simd
 import (
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 // Attention over a cache of bytes: rows of words, which stand for queries or for the weights of keys, meet panels of bytes. The
@@ -77,7 +78,7 @@ func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pair
 // Ask asks for values that will be read soon.
 func Ask(x []float32) {
 	if impl != generic && len(x) > 0 {
-		askLines(&x[0], (len(x)+15)/16)
+		prefetchLines((*byte)(unsafe.Pointer(&x[0])), (len(x)+15)/16)
 	}
 }
 

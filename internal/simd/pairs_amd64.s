@@ -752,9 +752,9 @@ done2:
 	VZEROUPPER
 	RET
 
-// func askLines(x *float32, n int)
-TEXT ·askLines(SB), NOSPLIT, $0-16
-	MOVQ x+0(FP), SI
+// func prefetchLines(p *byte, n int)
+TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
 	CMPQ CX, $1
 	JLT done2

@@ -16,6 +16,6 @@ func mulPairs1(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *flo
 	panic(noKernels)
 }
 
-func askLines(x *float32, n int) { panic(noKernels) }
+func prefetchLines(p *byte, n int) { panic(noKernels) }
 
 func scaleWords(p *int16, x *float32, w *float32, n int) { panic(noKernels) }

@@ -37,8 +37,7 @@ func codesKernel(f *file, name, doc string, div bool) {
 
 // packBytes stores the 16 codes in Y0 and Y1.
 func (k encoder) packBytes() {
-	k.op("VPACKSSDW Y1, Y0, Y0")
-	k.op("VPERMQ $0xD8, Y0, Y0")
+	k.packWords(0, 1)
 	k.op("VEXTRACTI128 $1, Y0, X1")
 	k.op("VPACKUSWB X1, X0, X0")
 	k.op("VMOVDQU X0, (DI)")

@@ -8,8 +8,8 @@ func armPairs(f *file) {
 	for _, rows := range []int{4, 2, 1} {
 		armMulPairs(f, rows)
 	}
-	k := newArm(f, "askLines", "asks for n lines of 64 bytes, to be read soon.", "x *float32, n int", "")
-	k.inAll("x", "n")
+	k := newArm(f, "prefetchLines", "asks for n lines of 64 bytes, to be read soon.", "p *byte, n int", "")
+	k.inAll("p", "n")
 	k.repeat("R1", 1, func() {
 		k.op("PRFM (R0), PLDL1KEEP")
 		k.add(64, "R0")

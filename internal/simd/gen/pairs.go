@@ -13,8 +13,8 @@ Products of rows of words with panels of bytes: see pairs.go.`}
 	for _, rows := range []int{4, 2, 1} {
 		mulPairs(f, rows)
 	}
-	ask := f.newFn("askLines", "askLines asks for n lines of 64 bytes, to be read soon.", "x *float32, n int", "")
-	ask.load("x", "SI")
+	ask := f.newFn("prefetchLines", "prefetchLines asks for n lines of 64 bytes, to be read soon.", "p *byte, n int", "")
+	ask.load("p", "SI")
 	ask.load("n", "CX")
 	ask.loop("CX", 1, func() {
 		ask.op("PREFETCHT0 (SI)")
@@ -32,8 +32,7 @@ Products of rows of words with panels of bytes: see pairs.go.`}
 			g.op("VMULPS %d(DX), Y%d, Y%[2]d", 32*i, i)
 			g.op("VCVTPS2DQ Y%d, Y%[1]d", i)
 		}
-		g.op("VPACKSSDW Y1, Y0, Y0")
-		g.op("VPERMQ $0xD8, Y0, Y0") // packing works within lanes of 128 bits
+		g.packWords(0, 1)
 		g.op("VMOVDQU Y0, (DI)")
 		g.op("ADDQ $64, SI")
 		g.op("ADDQ $64, DX")

@@ -43,7 +43,6 @@ signed ones as 16-bit numbers, 16 rows by 2 columns in 64 bytes.`}
 		}
 	}
 	actWords(f)
-	prefetchLines(f)
 	var all []groupMul
 	for _, m := range matMuls {
 		for _, raw := range []bool{false, true} {
@@ -134,18 +133,6 @@ func actWords(f *file) {
 		}
 		g.op("ADDQ $32, SI")
 		g.op("ADDQ $64, DI")
-	})
-	g.ret()
-}
-
-// prefetchLines: codes that are needed soon.
-func prefetchLines(f *file) {
-	g := f.newFn("prefetchLinesAVX2", "prefetchLinesAVX2 asks for n lines of 64 bytes.", "p *byte, n int", "")
-	g.load("p", "SI")
-	g.load("n", "CX")
-	g.loop("CX", 1, func() {
-		g.op("PREFETCHT0 (SI)")
-		g.op("ADDQ $64, SI")
 	})
 	g.ret()
 }

@@ -99,8 +99,7 @@ func (k kernel) products() {
 			k.op("VMULPS %d(R11), Y%d, Y%d", 32*h, 5*h, 5*h+1)
 			k.op("VCVTPS2DQ Y%d, Y%[1]d", 5*h+1)
 		}
-		k.op("VPACKSSDW Y6, Y1, Y1")
-		k.op("VPERMQ $0xD8, Y1, Y1") // packing works within lanes of 128 bits
+		k.packWords(1, 6)
 		k.op("VMOVDQU Y1, (R15)")
 		k.op("LEAQ (R11)(R9*4), R11")
 		k.op("LEAQ (R15)(R9*2), R15")

@@ -109,6 +109,13 @@ func (k kernel) bits(name string, operands string, args ...any) {
 	k.op("VP"+name+" "+operands, args...)
 }
 
+// packWords packs the 8 32-bit integers each of Y registers a and b into 16 words in a, in their order: the instruction works within
+// lanes of 128 bits.
+func (g *fn) packWords(a, b int) {
+	g.op("VPACKSSDW Y%d, Y%d, Y%[2]d", b, a)
+	g.op("VPERMQ $0xD8, Y%d, Y%[1]d", a)
+}
+
 // fold adds (or compares, by op) register b to a, then the lanes of a to one, in X registers; t is scratch. The order is the
 // same for every call.
 func (k kernel) fold(op string, a, t int) {
