@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/parelm/pare/internal/corpus"
 	"github.com/parelm/pare/internal/tiny"
 	"github.com/parelm/pare/model"
@@ -162,11 +164,13 @@ func TestWidened(t *testing.T) {
 	}
 }
 
-// TestBars measures algorithms on the trained models.
+// TestBars measures algorithms on the trained models, beside rounding to nearest that knows as much: importances of the same text, or none. What has seen
+// text must never be worse.
 func TestBars(t *testing.T) {
 	if !*bars {
 		t.Skip("a campaign of minutes; run it with -bars")
 	}
+	shares := map[string][]float64{} // of the baseline's divergence, by format and algorithm
 	for _, s := range subjects(t, *barSamples, 16) {
 		for _, format := range strings.Split(*barFormats, ",") {
 			set, base := Settings{Format: format}, &RTN{Importance: true}
@@ -180,10 +184,30 @@ func TestBars(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				set.Rotate = *barRotate
-				kl := s.quantized(t, set, a)
+				against := against
+				if a.Needs() == nil && base.Importance { // what sees no text is compared with what sees none
+					against = s.quantized(t, set, &RTN{})
+					t.Logf("%-18s %-7s %-12s %.5f", s.name, format, "no text", against)
+				}
+				rotated := set
+				rotated.Rotate = *barRotate
+				kl := s.quantized(t, rotated, a)
 				t.Logf("%-18s %-7s %-12s %.5f  %.3f of it", s.name, format, name, kl, kl/against)
+				shares[format+" "+name] = append(shares[format+" "+name], kl/against)
+				if a.Needs() != nil && kl > against {
+					t.Errorf("%s %s: %s diverges more than rounding to nearest", s.name, format, name)
+				}
 			}
+		}
+	}
+	for key, most := range map[string]float64{"q4_k gptq": 0.8, "q3_k gptq": 0.85, "iq4_nl gptq": 0.85, "w4a16 gptq": 0.7, "w4a16 awq": 0.7} {
+		if len(shares[key]) == 0 {
+			continue
+		}
+		mean := stat.GeometricMean(shares[key], nil)
+		t.Logf("%-18s %-20s %.3f of it, at most %.2f", "geometric mean", key, mean, most)
+		if mean > most {
+			t.Errorf("%s: %.3f of the baseline's divergence, at most %.2f", key, mean, most)
 		}
 	}
 }
