@@ -7,7 +7,8 @@ package quantize
 //
 // E is solved by shrinking the error, x -> sign(x) max(|x| - |x|^(p-1)/β, 0); the grid is refitted to W - E (eq. 4 to 7). The
 // paper moves the zero point of asymmetric groups; here the format's own encoder fits whatever parameters it has, so that
-// every format whose codes stand for single values can be used. The best of all rounds by |W - Q|_p^p is kept.
+// every format whose codes stand for single values can be used. The best of all rounds by |W - Q|_p^p is kept that does not raise the
+// squared error, which the encoder's own fit has searched well: sparse errors are bought with nothing.
 
 import (
 	"context"
@@ -78,12 +79,13 @@ func (a *HQQ) block(g *grid, dst []byte, x []float32) {
 	}
 	scale = math.Sqrt(scale / float64(len(x)))
 	target, e := append([]float32(nil), x...), make([]float32, len(x))
-	best, beta := math.Inf(1), a.Beta
+	best, leastSquares, beta := math.Inf(1), math.Inf(1), a.Beta
 	for range a.Iterations {
 		c := g.fit(target, nil)
-		var loss float64
+		var loss, squares float64
 		for i, v := range x {
 			e[i] = v - c.round(i, v)
+			squares += float64(e[i]) * float64(e[i])
 			if scale > 0 {
 				loss += math.Pow(math.Abs(float64(e[i]))/scale, a.LpNorm)
 			}
@@ -91,8 +93,10 @@ func (a *HQQ) block(g *grid, dst []byte, x []float32) {
 		if loss >= best {
 			break
 		}
-		best = loss
-		c.put(dst)
+		if squares <= leastSquares {
+			best, leastSquares = loss, squares
+			c.put(dst)
+		}
 		if scale == 0 {
 			break
 		}
