@@ -15,7 +15,7 @@ import (
 // beside it, so its bits depend on neither the batch nor the cut of the prompt.
 
 // attendRows is about how many rows, queries times heads, one task computes.
-const attendRows = 64
+const attendRows = 96
 
 func (c *compiler) attention(n *model.Node) error {
 	q, k, v := n.In[0], n.In[1], n.In[2]
@@ -73,7 +73,7 @@ func (c *compiler) attention(n *model.Node) error {
 }
 
 // attendScratch is what one task needs: queries, scores and sums of its rows, and a page of one head.
-type attendScratch struct{ q, s, o, page, top, sum []float32 }
+type attendScratch struct{ q, s, o, page, top, sum, fade, here []float32 }
 
 var attendScratches = sync.Pool{New: func() any { return new(attendScratch) }}
 
@@ -92,6 +92,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	defer attendScratches.Put(w)
 	q, s, o := sized(&w.q, rows*a.HeadDim), sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
 	top, sum, buf := sized(&w.top, rows), sized(&w.sum, rows), sized(&w.page, spec.headSize())
+	fade, here := sized(&w.fade, rows), sized(&w.here, rows)
 	for i := lo; i < hi; i++ {
 		at := (i - lo) * group * a.HeadDim
 		simd.Scale(q[at:at+group*a.HeadDim], query[(p.lo+i)*qw+kv*group*a.HeadDim:][:group*a.HeadDim], float32(a.Scale))
@@ -105,12 +106,13 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	if a.Window > 0 {
 		first = max(0, p.pos+lo-a.Window+1)
 	}
+	plain := plainScores(a)
 	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		keys, values := spec.floats(c.pages[pg], kv, buf)
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
 		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
-		for r := range rows {
+		for r := 0; r < rows && !(plain && p.pos+lo >= pg*pageKeys+wide-1); r++ { // but where the first sees all of the page
 			pos := p.pos + lo + r/group
 			from, to := 0, max(0, min(n, pos+1-pg*pageKeys))
 			if a.Window > 0 {
@@ -119,7 +121,24 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 			x := s[r*pageKeys:][:wide]
 			mask(x, from, to)
 			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
-			soften(x, o[r*spec.valuePad:(r+1)*spec.valuePad], &top[r], &sum[r])
+		}
+		copy(fade, top)
+		simd.SoftmaxPage(s, pageKeys, wide, top, here)
+		for r, m := range top {
+			if fade[r] == m {
+				fade[r] = 0 // among them rows without any score, whose difference would be NaN
+			} else {
+				fade[r] -= m
+			}
+		}
+		simd.Exp(fade, fade)
+		for r, f := range fade {
+			if f != 1 {
+				sum[r] *= f
+				row := o[r*spec.valuePad:][:spec.valuePad]
+				simd.Scale(row, row, f)
+			}
+			sum[r] += here[r]
 		}
 		simd.MulPanels(o, spec.valuePad, s, pageKeys, rows, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
 	}
@@ -129,20 +148,8 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	}
 }
 
-// soften replaces the scores of a row by their exponentials relative to the largest so far, and brings the row's sums up to
-// date.
-func soften(x []float32, o []float32, top, sum *float32) {
-	m, here := simd.SoftmaxPage(x, *top)
-	if m > *top {
-		if *sum != 0 {
-			f := float32(math.Exp(float64(*top - m)))
-			*sum *= f
-			simd.Scale(o, o, f)
-		}
-		*top = m
-	}
-	*sum += here
-}
+// plainScores reports whether scores are neither biased nor, before a row's own position, masked.
+func plainScores(a *model.Attention) bool { return a.Window == 0 && a.Softcap == 0 && a.Alibi == nil }
 
 // bias applies the soft cap and alibi to the scores of the keys from position first on.
 func bias(a *model.Attention, s []float32, head, first int) {

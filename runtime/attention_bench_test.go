@@ -15,7 +15,7 @@ func BenchmarkAttention(b *testing.B) {
 	par.SetThreads(1)
 	defer par.SetThreads(0)
 	a := &model.Attention{Heads: 32, KVHeads: 4, HeadDim: 64, ValueDim: 64, Scale: 0.125}
-	const depth, most = 4096, 64
+	const depth, most = 4096, 48
 	s := rng.New(1)
 	random := func(n int) []float32 {
 		x := make([]float32, n)
@@ -49,8 +49,8 @@ func BenchmarkAttention(b *testing.B) {
 				for i := 0; b.Loop(); i++ {
 					c := caches[i%len(caches)]
 					for kv := range 4 {
-						for lo := 0; lo < n; lo += 8 {
-							f(a, part{n: n, pos: depth}, c, kv, lo, min(lo+8, n), query, out, 32*64, 32*64)
+						for lo := 0; lo < n; lo += attendRows / 8 {
+							f(a, part{n: n, pos: depth}, c, kv, lo, min(lo+attendRows/8, n), query, out, 32*64, 32*64)
 						}
 					}
 				}

@@ -54,7 +54,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	if a.Window > 0 {
 		start = max(0, p.pos+lo-a.Window+1)
 	}
-	plain := a.Window == 0 && a.Softcap == 0 && a.Alibi == nil
+	plain := plainScores(a)
 	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
 		keys, values, kd, vd := spec.bytes(c.pages[pg], kv)

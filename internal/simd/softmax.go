@@ -6,23 +6,31 @@ import (
 )
 
 // Pages of a softmax that is computed online: scores become exponentials relative to the largest so far. Scores of -Inf are
-// masked and become zeros; scores are a multiple of 16 so that no kernel meets a part of a vector. Sums depend on the place
+// masked and become zeros, and so may those 87 or more below the reference; scores are a multiple of 16 so that no kernel meets a part of a vector. Sums depend on the place
 // of a score in its page and not on how many masked ones follow.
 
-// SoftmaxPage replaces scores by their exponentials relative to top or, where that is larger, the largest of them. It returns
-// this reference and the sum of the exponentials.
-func SoftmaxPage(x []float32, top float32) (reference, sum float32) {
-	checkPage(len(x))
+// SoftmaxPage replaces rows of n scores, ldx apart, by their exponentials relative to the value of top or, where that is larger, the
+// largest of the row. For each row it sets top to this reference and sum to the sum of the exponentials.
+func SoftmaxPage(x []float32, ldx, n int, top, sum []float32) {
+	checkPage(n)
+	rows := len(top)
+	same(rows, len(sum))
+	if rows == 0 || ldx < n {
+		panic(fmt.Sprintf("simd: %d rows of %d scores, %d apart", rows, n, ldx))
+	}
+	_ = x[(rows-1)*ldx+n-1]
 	if impl.x86() {
-		reference = top
-		softmaxFloats(&x[0], len(x), &reference, &sum)
-		return reference, sum
+		softmaxFloats(&x[0], ldx, n, rows, &top[0], &sum[0])
+		return
 	}
-	if reference = max(top, Max(x)); math.IsInf(float64(reference), -1) {
-		clear(x)
-		return reference, 0
+	for r := range rows {
+		y := x[r*ldx:][:n]
+		if top[r], sum[r] = max(top[r], Max(y)), 0; math.IsInf(float64(top[r]), -1) {
+			clear(y)
+			continue
+		}
+		sum[r] = expSum(y, y, top[r])
 	}
-	return reference, expSum(x, x, reference)
 }
 
 // SoftmaxWords makes words of the exponentials of rows of n scores, ldx apart, relative to the largest of each: value i of block b
@@ -41,9 +49,12 @@ func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32,
 		softmaxWords(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
 		return
 	}
+	for r := range top {
+		top[r] = float32(math.Inf(-1))
+	}
+	SoftmaxPage(x, ldx, n, top, sum)
 	for r := range rows {
 		y := x[r*ldx:][:n]
-		top[r], sum[r] = SoftmaxPage(y, float32(math.Inf(-1)))
 		for b := range blocks {
 			Words(p[r*ldp+b*step:][:n], y, factor[b*step:][:n])
 		}

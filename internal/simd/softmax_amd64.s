@@ -2,37 +2,10 @@
 
 //go:build amd64 && !purego
 
-// A row of scores becomes exponentials relative to the largest: see softmax.go. One kernel does for both widths.
+// Rows of scores become exponentials relative to the largest: see softmax.go. One kernel does for both widths.
 
 #include "textflag.h"
 
-DATA softmax_c2d20000<>+0(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+4(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+8(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+12(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+16(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+20(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+24(SB)/4, $0xc2d20000
-DATA softmax_c2d20000<>+28(SB)/4, $0xc2d20000
-GLOBL softmax_c2d20000<>(SB), RODATA|NOPTR, $32
-DATA softmax_ff7fffff<>+0(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+4(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+8(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+12(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+16(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+20(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+24(SB)/4, $0xff7fffff
-DATA softmax_ff7fffff<>+28(SB)/4, $0xff7fffff
-GLOBL softmax_ff7fffff<>(SB), RODATA|NOPTR, $32
-DATA softmax_4b400000<>+0(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+4(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+8(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+12(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+16(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+20(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+24(SB)/4, $0x4b400000
-DATA softmax_4b400000<>+28(SB)/4, $0x4b400000
-GLOBL softmax_4b400000<>(SB), RODATA|NOPTR, $32
 DATA softmax_3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 DATA softmax_3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
 DATA softmax_3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
@@ -42,69 +15,87 @@ DATA softmax_3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
 DATA softmax_3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
 DATA softmax_3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
 GLOBL softmax_3fb8aa3b<>(SB), RODATA|NOPTR, $32
-DATA softmax_3f318000<>+0(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+4(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+8(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+12(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+16(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+20(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+24(SB)/4, $0x3f318000
-DATA softmax_3f318000<>+28(SB)/4, $0x3f318000
-GLOBL softmax_3f318000<>(SB), RODATA|NOPTR, $32
-DATA softmax_b95e8083<>+0(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+4(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+8(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+12(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+16(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+20(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+24(SB)/4, $0xb95e8083
-DATA softmax_b95e8083<>+28(SB)/4, $0xb95e8083
-GLOBL softmax_b95e8083<>(SB), RODATA|NOPTR, $32
-DATA softmax_3ab525cc<>+0(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+4(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+8(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+12(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+16(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+20(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+24(SB)/4, $0x3ab525cc
-DATA softmax_3ab525cc<>+28(SB)/4, $0x3ab525cc
-GLOBL softmax_3ab525cc<>(SB), RODATA|NOPTR, $32
-DATA softmax_3c091f2e<>+0(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+4(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+8(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+12(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+16(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+20(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+24(SB)/4, $0x3c091f2e
-DATA softmax_3c091f2e<>+28(SB)/4, $0x3c091f2e
-GLOBL softmax_3c091f2e<>(SB), RODATA|NOPTR, $32
-DATA softmax_3d2aac5d<>+0(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+4(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+8(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+12(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+16(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+20(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+24(SB)/4, $0x3d2aac5d
-DATA softmax_3d2aac5d<>+28(SB)/4, $0x3d2aac5d
-GLOBL softmax_3d2aac5d<>(SB), RODATA|NOPTR, $32
-DATA softmax_3e2aaa46<>+0(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+4(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+8(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+12(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+16(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+20(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+24(SB)/4, $0x3e2aaa46
-DATA softmax_3e2aaa46<>+28(SB)/4, $0x3e2aaa46
-GLOBL softmax_3e2aaa46<>(SB), RODATA|NOPTR, $32
-DATA softmax_3efffffe<>+0(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+4(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+8(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+12(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+16(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+20(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+24(SB)/4, $0x3efffffe
-DATA softmax_3efffffe<>+28(SB)/4, $0x3efffffe
-GLOBL softmax_3efffffe<>(SB), RODATA|NOPTR, $32
+DATA softmax_c2fe0000<>+0(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+4(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+8(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+12(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+16(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+20(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+24(SB)/4, $0xc2fe0000
+DATA softmax_c2fe0000<>+28(SB)/4, $0xc2fe0000
+GLOBL softmax_c2fe0000<>(SB), RODATA|NOPTR, $32
+DATA softmax_4b400000<>+0(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+4(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+8(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+12(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+16(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+20(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+24(SB)/4, $0x4b400000
+DATA softmax_4b400000<>+28(SB)/4, $0x4b400000
+GLOBL softmax_4b400000<>(SB), RODATA|NOPTR, $32
+DATA softmax_3e75fce0<>+0(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+4(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+8(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+12(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+16(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+20(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+24(SB)/4, $0x3e75fce0
+DATA softmax_3e75fce0<>+28(SB)/4, $0x3e75fce0
+GLOBL softmax_3e75fce0<>(SB), RODATA|NOPTR, $32
+DATA softmax_3d635b60<>+0(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+4(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+8(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+12(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+16(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+20(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+24(SB)/4, $0x3d635b60
+DATA softmax_3d635b60<>+28(SB)/4, $0x3d635b60
+GLOBL softmax_3d635b60<>(SB), RODATA|NOPTR, $32
+DATA softmax_3c1e74a0<>+0(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+4(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+8(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+12(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+16(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+20(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+24(SB)/4, $0x3c1e74a0
+DATA softmax_3c1e74a0<>+28(SB)/4, $0x3c1e74a0
+GLOBL softmax_3c1e74a0<>(SB), RODATA|NOPTR, $32
+DATA softmax_3aadf3e7<>+0(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+4(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+8(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+12(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+16(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+20(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+24(SB)/4, $0x3aadf3e7
+DATA softmax_3aadf3e7<>+28(SB)/4, $0x3aadf3e7
+GLOBL softmax_3aadf3e7<>(SB), RODATA|NOPTR, $32
+DATA softmax_ff7fffff<>+0(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+4(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+8(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+12(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+16(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+20(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+24(SB)/4, $0xff7fffff
+DATA softmax_ff7fffff<>+28(SB)/4, $0xff7fffff
+GLOBL softmax_ff7fffff<>(SB), RODATA|NOPTR, $32
+DATA softmax_80000000<>+0(SB)/4, $0x80000000
+DATA softmax_80000000<>+4(SB)/4, $0x80000000
+DATA softmax_80000000<>+8(SB)/4, $0x80000000
+DATA softmax_80000000<>+12(SB)/4, $0x80000000
+DATA softmax_80000000<>+16(SB)/4, $0x80000000
+DATA softmax_80000000<>+20(SB)/4, $0x80000000
+DATA softmax_80000000<>+24(SB)/4, $0x80000000
+DATA softmax_80000000<>+28(SB)/4, $0x80000000
+GLOBL softmax_80000000<>(SB), RODATA|NOPTR, $32
+DATA softmax_3f317215<>+0(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+4(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+8(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+12(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+16(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+20(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+24(SB)/4, $0x3f317215
+DATA softmax_3f317215<>+28(SB)/4, $0x3f317215
+GLOBL softmax_3f317215<>(SB), RODATA|NOPTR, $32
 DATA softmax_3f800000<>+0(SB)/4, $0x3f800000
 DATA softmax_3f800000<>+4(SB)/4, $0x3f800000
 DATA softmax_3f800000<>+8(SB)/4, $0x3f800000
@@ -124,28 +115,40 @@ DATA softmax_ff800000<>+24(SB)/4, $0xff800000
 DATA softmax_ff800000<>+28(SB)/4, $0xff800000
 GLOBL softmax_ff800000<>(SB), RODATA|NOPTR, $32
 
-// func softmaxFloats(x *float32, n int, top *float32, sum *float32)
-TEXT ·softmaxFloats(SB), NOSPLIT, $0-32
+// func softmaxFloats(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
+TEXT ·softmaxFloats(SB), NOSPLIT, $0-48
 	MOVQ x+0(FP), SI
-	MOVQ top+16(FP), BX
-	MOVQ sum+24(FP), R13
-	VMOVUPS softmax_c2d20000<>(SB), Y14
-	MOVQ n+8(FP), CX
-	MOVQ SI, AX
-	VBROADCASTSS (BX), Y0
-	VMOVAPS Y0, Y1
-	CMPQ CX, $16
+	MOVQ top+32(FP), BX
+	MOVQ sum+40(FP), R13
+	MOVQ ldx+8(FP), R15
+	MOVQ rows+24(FP), R12
+	VMOVUPS softmax_3fb8aa3b<>(SB), Y15
+	VMOVUPS softmax_c2fe0000<>(SB), Y14
+	VMOVUPS softmax_4b400000<>(SB), Y13
+	VMOVUPS softmax_3e75fce0<>(SB), Y9
+	VMOVUPS softmax_3d635b60<>(SB), Y10
+	VMOVUPS softmax_3c1e74a0<>(SB), Y11
+	VMOVUPS softmax_3aadf3e7<>(SB), Y12
+	CMPQ R12, $1
 	JLT done2
 
 loop1:
+	VBROADCASTSS (BX), Y0
+	VMOVAPS Y0, Y1
+	MOVQ n+16(FP), CX
+	MOVQ SI, AX
+	CMPQ CX, $16
+	JLT done4
+
+loop3:
 	VMAXPS (AX), Y0, Y0
 	VMAXPS 32(AX), Y1, Y1
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop1
+	JGE loop3
 
-done2:
+done4:
 	VMAXPS Y1, Y0, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VMAXPS X1, X0, X0
@@ -154,73 +157,56 @@ done2:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VBROADCASTSS X0, Y11
-	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
-	VXORPS X12, X12, X12
-	VXORPS X13, X13, X13
-	MOVQ n+8(FP), CX
+	VMAXPS softmax_ff7fffff<>(SB), Y0, Y0
+	VBROADCASTSS X0, Y8
+	VXORPS softmax_80000000<>(SB), Y8, Y8
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	MOVQ n+16(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $16
-	JLT done4
+	JLT done6
 
-loop3:
-	VMOVUPS 0(AX), Y0
-	VSUBPS Y11, Y0, Y0
+loop5:
+	VADDPS 0(AX), Y8, Y0
+	VMULPS Y15, Y0, Y0
 	VMAXPS Y0, Y14, Y0
-	VMOVUPS softmax_4b400000<>(SB), Y1
-	VFMADD231PS softmax_3fb8aa3b<>(SB), Y0, Y1
-	VSUBPS softmax_4b400000<>(SB), Y1, Y3
-	VFNMADD231PS softmax_3f318000<>(SB), Y3, Y0
-	VFNMADD231PS softmax_b95e8083<>(SB), Y3, Y0
-	VMOVUPS softmax_3ab525cc<>(SB), Y2
-	VFMADD213PS softmax_3c091f2e<>(SB), Y0, Y2
-	VFMADD213PS softmax_3d2aac5d<>(SB), Y0, Y2
-	VFMADD213PS softmax_3e2aaa46<>(SB), Y0, Y2
-	VFMADD213PS softmax_3efffffe<>(SB), Y0, Y2
-	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
-	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
-	VPSLLD $23, Y1, Y3
-	VPSRAD $24, Y3, Y1
+	VADDPS Y13, Y0, Y1
+	VSUBPS Y13, Y1, Y2
+	VSUBPS Y2, Y0, Y0
 	VPSLLD $23, Y1, Y1
-	VPSUBD Y1, Y3, Y3
-	VPADDD softmax_3f800000<>(SB), Y1, Y1
-	VPADDD softmax_3f800000<>(SB), Y3, Y3
-	VMULPS Y1, Y2, Y2
-	VMULPS Y3, Y2, Y0
-	VADDPS Y0, Y12, Y12
+	VMOVAPS Y12, Y2
+	VFMADD213PS Y11, Y0, Y2
+	VFMADD213PS Y10, Y0, Y2
+	VFMADD213PS Y9, Y0, Y2
+	VFMADD213PS softmax_3f317215<>(SB), Y0, Y2
+	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
+	VPADDD Y1, Y2, Y0
+	VADDPS Y0, Y6, Y6
 	VMOVUPS Y0, 0(AX)
-	VMOVUPS 32(AX), Y5
-	VSUBPS Y11, Y5, Y5
-	VMAXPS Y5, Y14, Y5
-	VMOVUPS softmax_4b400000<>(SB), Y6
-	VFMADD231PS softmax_3fb8aa3b<>(SB), Y5, Y6
-	VSUBPS softmax_4b400000<>(SB), Y6, Y8
-	VFNMADD231PS softmax_3f318000<>(SB), Y8, Y5
-	VFNMADD231PS softmax_b95e8083<>(SB), Y8, Y5
-	VMOVUPS softmax_3ab525cc<>(SB), Y7
-	VFMADD213PS softmax_3c091f2e<>(SB), Y5, Y7
-	VFMADD213PS softmax_3d2aac5d<>(SB), Y5, Y7
-	VFMADD213PS softmax_3e2aaa46<>(SB), Y5, Y7
-	VFMADD213PS softmax_3efffffe<>(SB), Y5, Y7
-	VFMADD213PS softmax_3f800000<>(SB), Y5, Y7
-	VFMADD213PS softmax_3f800000<>(SB), Y5, Y7
-	VPSLLD $23, Y6, Y8
-	VPSRAD $24, Y8, Y6
-	VPSLLD $23, Y6, Y6
-	VPSUBD Y6, Y8, Y8
-	VPADDD softmax_3f800000<>(SB), Y6, Y6
-	VPADDD softmax_3f800000<>(SB), Y8, Y8
-	VMULPS Y6, Y7, Y7
-	VMULPS Y8, Y7, Y5
-	VADDPS Y5, Y13, Y13
-	VMOVUPS Y5, 32(AX)
+	VADDPS 32(AX), Y8, Y3
+	VMULPS Y15, Y3, Y3
+	VMAXPS Y3, Y14, Y3
+	VADDPS Y13, Y3, Y4
+	VSUBPS Y13, Y4, Y5
+	VSUBPS Y5, Y3, Y3
+	VPSLLD $23, Y4, Y4
+	VMOVAPS Y12, Y5
+	VFMADD213PS Y11, Y3, Y5
+	VFMADD213PS Y10, Y3, Y5
+	VFMADD213PS Y9, Y3, Y5
+	VFMADD213PS softmax_3f317215<>(SB), Y3, Y5
+	VFMADD213PS softmax_3f800000<>(SB), Y3, Y5
+	VPADDD Y4, Y5, Y3
+	VADDPS Y3, Y7, Y7
+	VMOVUPS Y3, 32(AX)
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop3
+	JGE loop5
 
-done4:
-	VADDPS Y13, Y12, Y0
+done6:
+	VADDPS Y7, Y6, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
 	VPERMILPS $0x4E, X0, X1
@@ -228,6 +214,14 @@ done4:
 	VPERMILPS $0xB1, X0, X1
 	VADDPS X1, X0, X0
 	VMOVSS X0, (R13)
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	ADDQ $4, R13
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
 	VZEROUPPER
 	RET
 
@@ -236,22 +230,28 @@ TEXT ·softmaxWords(SB), NOSPLIT, $0-88
 	MOVQ x+16(FP), SI
 	MOVQ top+72(FP), BX
 	MOVQ sum+80(FP), R13
-	VMOVUPS softmax_c2d20000<>(SB), Y14
+	MOVQ ldx+24(FP), R15
+	MOVQ rows+64(FP), R12
 	MOVQ p+0(FP), DI
 	MOVQ ldp+8(FP), R14
-	MOVQ ldx+24(FP), R15
 	MOVQ step+40(FP), R9
-	MOVQ rows+64(FP), R12
+	VMOVUPS softmax_3fb8aa3b<>(SB), Y15
+	VMOVUPS softmax_c2fe0000<>(SB), Y14
+	VMOVUPS softmax_4b400000<>(SB), Y13
+	VMOVUPS softmax_3e75fce0<>(SB), Y9
+	VMOVUPS softmax_3d635b60<>(SB), Y10
+	VMOVUPS softmax_3c1e74a0<>(SB), Y11
+	VMOVUPS softmax_3aadf3e7<>(SB), Y12
 	CMPQ R12, $1
 	JLT done2
 
 loop1:
 	MOVQ DI, R8
 	MOVQ factor+32(FP), DX
-	MOVQ n+56(FP), CX
-	MOVQ SI, AX
 	VMOVUPS softmax_ff800000<>(SB), Y0
 	VMOVAPS Y0, Y1
+	MOVQ n+56(FP), CX
+	MOVQ SI, AX
 	CMPQ CX, $16
 	JLT done4
 
@@ -272,85 +272,95 @@ done4:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VBROADCASTSS X0, Y11
-	VMAXPS softmax_ff7fffff<>(SB), Y11, Y11
-	VXORPS X12, X12, X12
-	VXORPS X13, X13, X13
+	VMAXPS softmax_ff7fffff<>(SB), Y0, Y0
+	VBROADCASTSS X0, Y8
+	VXORPS softmax_80000000<>(SB), Y8, Y8
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
 	MOVQ n+56(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $16
 	JLT done6
 
 loop5:
-	VMOVUPS 0(AX), Y0
-	VSUBPS Y11, Y0, Y0
+	VADDPS 0(AX), Y8, Y0
+	VMULPS Y15, Y0, Y0
 	VMAXPS Y0, Y14, Y0
-	VMOVUPS softmax_4b400000<>(SB), Y1
-	VFMADD231PS softmax_3fb8aa3b<>(SB), Y0, Y1
-	VSUBPS softmax_4b400000<>(SB), Y1, Y3
-	VFNMADD231PS softmax_3f318000<>(SB), Y3, Y0
-	VFNMADD231PS softmax_b95e8083<>(SB), Y3, Y0
-	VMOVUPS softmax_3ab525cc<>(SB), Y2
-	VFMADD213PS softmax_3c091f2e<>(SB), Y0, Y2
-	VFMADD213PS softmax_3d2aac5d<>(SB), Y0, Y2
-	VFMADD213PS softmax_3e2aaa46<>(SB), Y0, Y2
-	VFMADD213PS softmax_3efffffe<>(SB), Y0, Y2
-	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
-	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
-	VPSLLD $23, Y1, Y3
-	VPSRAD $24, Y3, Y1
+	VADDPS Y13, Y0, Y1
+	VSUBPS Y13, Y1, Y2
+	VSUBPS Y2, Y0, Y0
 	VPSLLD $23, Y1, Y1
-	VPSUBD Y1, Y3, Y3
-	VPADDD softmax_3f800000<>(SB), Y1, Y1
-	VPADDD softmax_3f800000<>(SB), Y3, Y3
-	VMULPS Y1, Y2, Y2
-	VMULPS Y3, Y2, Y0
-	VADDPS Y0, Y12, Y12
-	VMOVUPS 32(AX), Y5
-	VSUBPS Y11, Y5, Y5
-	VMAXPS Y5, Y14, Y5
-	VMOVUPS softmax_4b400000<>(SB), Y6
-	VFMADD231PS softmax_3fb8aa3b<>(SB), Y5, Y6
-	VSUBPS softmax_4b400000<>(SB), Y6, Y8
-	VFNMADD231PS softmax_3f318000<>(SB), Y8, Y5
-	VFNMADD231PS softmax_b95e8083<>(SB), Y8, Y5
-	VMOVUPS softmax_3ab525cc<>(SB), Y7
-	VFMADD213PS softmax_3c091f2e<>(SB), Y5, Y7
-	VFMADD213PS softmax_3d2aac5d<>(SB), Y5, Y7
-	VFMADD213PS softmax_3e2aaa46<>(SB), Y5, Y7
-	VFMADD213PS softmax_3efffffe<>(SB), Y5, Y7
-	VFMADD213PS softmax_3f800000<>(SB), Y5, Y7
-	VFMADD213PS softmax_3f800000<>(SB), Y5, Y7
-	VPSLLD $23, Y6, Y8
-	VPSRAD $24, Y8, Y6
-	VPSLLD $23, Y6, Y6
-	VPSUBD Y6, Y8, Y8
-	VPADDD softmax_3f800000<>(SB), Y6, Y6
-	VPADDD softmax_3f800000<>(SB), Y8, Y8
-	VMULPS Y6, Y7, Y7
-	VMULPS Y8, Y7, Y5
-	VADDPS Y5, Y13, Y13
+	VMOVAPS Y12, Y2
+	VFMADD213PS Y11, Y0, Y2
+	VFMADD213PS Y10, Y0, Y2
+	VFMADD213PS Y9, Y0, Y2
+	VFMADD213PS softmax_3f317215<>(SB), Y0, Y2
+	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
+	VPADDD Y1, Y2, Y0
+	VADDPS Y0, Y6, Y6
+	VADDPS 32(AX), Y8, Y3
+	VMULPS Y15, Y3, Y3
+	VMAXPS Y3, Y14, Y3
+	VADDPS Y13, Y3, Y4
+	VSUBPS Y13, Y4, Y5
+	VSUBPS Y5, Y3, Y3
+	VPSLLD $23, Y4, Y4
+	VMOVAPS Y12, Y5
+	VFMADD213PS Y11, Y3, Y5
+	VFMADD213PS Y10, Y3, Y5
+	VFMADD213PS Y9, Y3, Y5
+	VFMADD213PS softmax_3f317215<>(SB), Y3, Y5
+	VFMADD213PS softmax_3f800000<>(SB), Y3, Y5
+	VPADDD Y4, Y5, Y3
+	VADDPS Y3, Y7, Y7
 	MOVQ blocks+48(FP), R10
 	MOVQ DX, R11
 	MOVQ R8, R15
-	CMPQ R10, $1
+	CMPQ R10, $2
 	JLT done8
 
 loop7:
 	VMULPS 0(R11), Y0, Y1
 	VCVTPS2DQ Y1, Y1
-	VMULPS 32(R11), Y5, Y6
-	VCVTPS2DQ Y6, Y6
-	VPACKSSDW Y6, Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
+	VPERMQ $0xD8, Y1, Y1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	VMULPS 0(R11), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
+	VPERMQ $0xD8, Y1, Y1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	SUBQ $2, R10
+	CMPQ R10, $2
+	JGE loop7
+
+done8:
+	CMPQ R10, $1
+	JLT done10
+
+loop9:
+	VMULPS 0(R11), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
 	VPERMQ $0xD8, Y1, Y1
 	VMOVDQU Y1, (R15)
 	LEAQ (R11)(R9*4), R11
 	LEAQ (R15)(R9*2), R15
 	SUBQ $1, R10
 	CMPQ R10, $1
-	JGE loop7
+	JGE loop9
 
-done8:
+done10:
 	MOVQ ldx+24(FP), R15
 	ADDQ $64, DX
 	ADDQ $32, R8
@@ -360,7 +370,7 @@ done8:
 	JGE loop5
 
 done6:
-	VADDPS Y13, Y12, Y0
+	VADDPS Y7, Y6, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
 	VPERMILPS $0x4E, X0, X1

@@ -5,7 +5,7 @@
 package simd
 
 //go:noescape
-func softmaxFloats(x *float32, n int, top *float32, sum *float32)
+func softmaxFloats(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
 
 //go:noescape
 func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)

@@ -4,7 +4,9 @@
 
 package simd
 
-func softmaxFloats(x *float32, n int, top *float32, sum *float32) { panic(noKernels) }
+func softmaxFloats(x *float32, ldx int, n int, rows int, top *float32, sum *float32) {
+	panic(noKernels)
+}
 
 func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
 	panic(noKernels)
