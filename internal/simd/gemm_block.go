@@ -265,6 +265,10 @@ func (x *slice) block(c []float32, ldc, lo, hi, jn, p, q int, load bool) {
 	for s := p; s < whole; s += wide {
 		w := min(wide, whole-s)
 		b := x.b.v[s*x.b.panelStep:]
+		if impl == avx2 && full-lo > rows {
+			x.strips(c[lo*ldc+s*panel:], ldc, x.a.v[lo/rows*x.a.strip:], b, (full-lo)/rows, load)
+			continue
+		}
 		for r := lo; r < full; r += rows {
 			runTile(rows, w, c[r*ldc+s*panel:], ldc, x.a.v[r/rows*x.a.strip:], x.a.row, x.a.col, b, x.b.panelStep, x.b.step, x.steps, load)
 		}
@@ -285,6 +289,19 @@ func (x *slice) block(c []float32, ldc, lo, hi, jn, p, q int, load bool) {
 			x.edge(min(rows, hi-r), c[r*ldc+whole*panel:], ldc, jn-whole*panel, x.a.v[r/rows*x.a.strip:], whole, load)
 		}
 	}
+}
+
+// strips computes AVX2's largest tile, which is one panel wide, for strips of A one below the other.
+func (x *slice) strips(c []float32, ldc int, a, b []float32, tiles int, load bool) {
+	rows, _ := tileRows()
+	_ = c[(tiles*rows-1)*ldc+panel-1]
+	_ = a[(tiles-1)*x.a.strip+(rows-1)*x.a.row+(x.steps-1)*x.a.col]
+	_ = b[(x.steps-1)*x.b.step+panel-1]
+	init := 0
+	if load {
+		init = 1
+	}
+	gemmStrip(&c[0], ldc, &a[0], 4*x.a.row, 4*x.a.col, &b[0], 0, 4*x.b.step, x.steps, init, 4*x.a.strip, tiles)
 }
 
 // edge computes a tile with fewer than 16 columns through a buffer.

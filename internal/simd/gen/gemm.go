@@ -60,7 +60,33 @@ func gemmName(v isa, rows, panels int) string {
 // gemmTile writes one tile. Registers: the sums, then what is read: either the panels' vectors of a step are held and A's
 // values broadcast one after the other, or, for few rows, A's values are held and B's vectors pass through.
 func gemmTile(f *file, v isa, rows, panels int) {
-	g := f.newFn(gemmName(v, rows, panels), "", "c *float32, ldc int, a *float32, ars int, acs int, b *float32, bps int, bst int, k int, init int", "")
+	g := f.newFn(gemmName(v, rows, panels), "", gemmParams, "")
+	gemmOne(g, v, rows, panels)
+	g.ret()
+}
+
+const gemmParams = "c *float32, ldc int, a *float32, ars int, acs int, b *float32, bps int, bst int, k int, init int"
+
+// gemmStripFile is AVX2's largest tile below itself, for products so short that a call for each tile shows.
+func gemmStripFile() *file {
+	f := &file{name: "gemmstrip", about: `
+The register tile of 6 rows and 16 columns for many tiles, one below the other: see gemm_amd64.s. Those of A are strip bytes apart.`}
+	g := f.newFn("gemmStrip", "gemmStrip runs tiles of 6 rows that lie one below the other in C, and in A strip bytes apart.", gemmParams+", strip int, tiles int", "")
+	g.load("tiles", "R12")
+	g.loop("R12", 1, func() {
+		gemmOne(g, avx2, 6, 1)
+		g.op("ADDQ R15, R13") // behind the last row
+		g.op("MOVQ R13, %s", g.arg("c"))
+		g.load("strip", "R11")
+		g.op("ADDQ R11, %s", g.arg("a"))
+	})
+	g.ret()
+	return f
+}
+
+// gemmOne writes the work of one tile; it leaves R13 at the last row of C, R15 the bytes from one to the next, and R12 and R14 as they
+// are where there is one panel.
+func gemmOne(g *fn, v isa, rows, panels int) {
 	vecs := panels * 64 / v.bytes // vectors of a row of the tile
 	acc := func(i, j int) string { return v.r(i*vecs + j) }
 	free := rows * vecs
@@ -135,7 +161,6 @@ func gemmTile(f *file, v isa, rows, panels int) {
 		})
 	}
 	gemmC(g, v, rows, vecs, acc, false)
-	g.ret()
 }
 
 // third is the operand base + index*n + disp for n = 0, 1, 2.
