@@ -75,7 +75,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 			for hi = lo + group; hi < rows && seen(first+hi/group, n) == to; {
 				hi += group
 			}
-			valueFactors(factor, unit, vd, to)
+			valueFactors(factor, unit, vd, n, to)
 			for r := lo; r < hi && !(plain && to == n); r++ {
 				from, x := 0, s[r*pageKeys:][:n]
 				if a.Window > 0 {
@@ -118,21 +118,17 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	}
 }
 
-// valueFactors sets factor to what turns the weights of the first n positions of a page into words, and unit to what a word
-// stands for, for each block of 32 dimensions.
-func valueFactors(factor, unit, d []float32, n int) {
-	for b := range unit {
-		f, scales := factor[b*pageKeys:][:pageKeys], d[b*pageKeys:][:n]
-		clear(f[n:])
-		largest := simd.Max(scales)
-		unit[b] = largest / simd.WordMax
-		if n == 0 || largest == 0 {
-			unit[b] = 0
-			clear(f)
-			continue
+// valueFactors is simd.WordFactors of the first to positions of a page of which n are looked at; those behind have none.
+func valueFactors(factor, unit, d []float32, n, to int) {
+	if to < n {
+		for b := range unit {
+			f := factor[b*pageKeys:][:n]
+			copy(f[:to], d[b*pageKeys:])
+			clear(f[to:])
 		}
-		simd.Scale(f[:n], scales, simd.WordMax/largest)
+		d = factor
 	}
+	simd.WordFactors(factor, unit, d, pageKeys, n)
 }
 
 // seen returns how many of a page's first n positions a row at a place of the page, before or behind it sees.

@@ -61,6 +61,29 @@ func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32,
 	}
 }
 
+// WordFactors sets factor to what SoftmaxWords needs so that words stand for weights times scales: for each block of n scales d, which are
+// not negative and step apart, the scales times WordMax over the largest. It sets unit to what a word of the block then stands for.
+// factor may be d.
+func WordFactors(factor, unit, d []float32, step, n int) {
+	checkPage(n)
+	blocks := len(unit)
+	if blocks == 0 || step < n {
+		panic(fmt.Sprintf("simd: %d blocks of %d scales, %d apart", blocks, n, step))
+	}
+	_, _ = factor[(blocks-1)*step+n-1], d[(blocks-1)*step+n-1]
+	const tiny = 0x1p-100 // so that no factor is infinite
+	if impl.x86() {
+		wordFactors(&factor[0], &unit[0], &d[0], step, blocks, n, tiny, WordMax)
+		return
+	}
+	for b := range unit {
+		x := d[b*step:][:n]
+		largest := max(tiny, Max(x))
+		unit[b] = largest / WordMax
+		Scale(factor[b*step:][:n], x, WordMax/largest)
+	}
+}
+
 func checkPage(n int) {
 	if n == 0 || n%panel != 0 || n > sumChunk {
 		panic(fmt.Sprintf("simd: a page of %d scores", n))

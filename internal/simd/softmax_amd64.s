@@ -389,3 +389,69 @@ done6:
 done2:
 	VZEROUPPER
 	RET
+
+// func wordFactors(factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32)
+TEXT ·wordFactors(SB), NOSPLIT, $0-56
+	MOVQ factor+0(FP), DI
+	MOVQ unit+8(FP), BX
+	MOVQ d+16(FP), SI
+	MOVQ step+24(FP), R9
+	MOVQ blocks+32(FP), R12
+	CMPQ R12, $1
+	JLT done2
+
+loop1:
+	VBROADCASTSS tiny+48(FP), Y0
+	VMOVAPS Y0, Y1
+	MOVQ n+40(FP), CX
+	XORQ AX, AX
+	CMPQ CX, $16
+	JLT done4
+
+loop3:
+	VMAXPS 0(SI)(AX*1), Y0, Y0
+	VMAXPS 32(SI)(AX*1), Y1, Y1
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE loop3
+
+done4:
+	VMAXPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VMAXPS X1, X0, X0
+	VPERMILPS $0x4E, X0, X1
+	VMAXPS X1, X0, X0
+	VPERMILPS $0xB1, X0, X1
+	VMAXPS X1, X0, X0
+	VMOVSS word+52(FP), X2
+	VDIVSS X2, X0, X1
+	VMOVSS X1, (BX)
+	VDIVSS X0, X2, X2
+	VBROADCASTSS X2, Y2
+	MOVQ n+40(FP), CX
+	XORQ AX, AX
+	CMPQ CX, $16
+	JLT done6
+
+loop5:
+	VMULPS 0(SI)(AX*1), Y2, Y0
+	VMOVUPS Y0, 0(DI)(AX*1)
+	VMULPS 32(SI)(AX*1), Y2, Y1
+	VMOVUPS Y1, 32(DI)(AX*1)
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE loop5
+
+done6:
+	LEAQ (DI)(R9*4), DI
+	LEAQ (SI)(R9*4), SI
+	ADDQ $4, BX
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET

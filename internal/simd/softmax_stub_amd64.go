@@ -9,3 +9,6 @@ func softmaxFloats(x *float32, ldx int, n int, rows int, top *float32, sum *floa
 
 //go:noescape
 func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
+
+//go:noescape
+func wordFactors(factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32)

@@ -87,3 +87,38 @@ func TestSoftmaxPage(t *testing.T) {
 		}
 	})
 }
+
+// Factors are the scales brought up to the largest word, in the same bits everywhere, and scales of nothing do no harm.
+func TestWordFactors(t *testing.T) {
+	everyImplementation(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(95, 96))
+		for _, n := range []int{16, 32, 48, 64} {
+			const step, blocks = 64, 3
+			d, factor, unit := random(r, step*blocks), make([]float32, step*blocks), make([]float32, blocks)
+			for i, v := range d {
+				d[i] = float32(math.Abs(float64(v)))
+			}
+			clear(d[step : 2*step])
+			WordFactors(factor, unit, d, step, n)
+			for b := range blocks {
+				largest := max(0x1p-100, slices.Max(d[b*step:][:n]))
+				if unit[b] != largest/WordMax {
+					t.Fatalf("%d scales: a word stands for %v, want %v", n, unit[b], largest/WordMax)
+				}
+				for i, v := range factor[b*step:][:step] {
+					want := d[b*step+i] * (WordMax / largest)
+					if i >= n {
+						want = 0
+					}
+					if v != want {
+						t.Fatalf("%d scales: factor %d of block %d is %v, want %v", n, i, b, v, want)
+					}
+				}
+			}
+			WordFactors(d, unit, d, step, n)
+			if !slices.Equal(d[2*step:][:n], factor[2*step:][:n]) {
+				t.Fatalf("%d scales: other factors in place", n)
+			}
+		}
+	})
+}

@@ -12,6 +12,7 @@ func softmaxFile() *file {
 Rows of scores become exponentials relative to the largest: see softmax.go. One kernel does for both widths.`}
 	softmaxRows(f, false)
 	softmaxRows(f, true)
+	wordFactors(f)
 	return f
 }
 
@@ -152,4 +153,49 @@ func (k kernel) products() {
 	k.load("ldx", "R15")
 	k.op("ADDQ $64, DX")
 	k.op("ADDQ $32, R8")
+}
+
+// wordFactors writes the kernel for blocks of n scales, a multiple of 16, step apart: factors are the scales times word over the
+// largest, whose quotient by word goes to unit, and at least tiny.
+func wordFactors(f *file) {
+	k := kernel{f.newFn("wordFactors", "", "factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32", ""), avx2}
+	k.load("factor", "DI")
+	k.load("unit", "BX")
+	k.load("d", "SI")
+	k.load("step", "R9")
+	k.load("blocks", "R12")
+	k.loop("R12", 1, func() {
+		k.broadcast("tiny", 0)
+		k.op("VMOVAPS Y0, Y1")
+		each := func(body func()) {
+			k.load("n", "CX")
+			k.op("XORQ AX, AX")
+			k.loop("CX", 16, func() {
+				body()
+				k.op("ADDQ $64, AX")
+			})
+		}
+		each(func() {
+			for h := range 2 {
+				k.op("VMAXPS %d(SI)(AX*1), Y%d, Y%[2]d", 32*h, h)
+			}
+		})
+		k.op("VMAXPS Y1, Y0, Y0")
+		k.fold("VMAXPS", 0, 1)
+		k.op("VMOVSS %s, X2", k.arg("word"))
+		k.op("VDIVSS X2, X0, X1")
+		k.op("VMOVSS X1, (BX)")
+		k.op("VDIVSS X0, X2, X2")
+		k.op("VBROADCASTSS X2, Y2")
+		each(func() {
+			for h := range 2 {
+				k.op("VMULPS %d(SI)(AX*1), Y2, Y%d", 32*h, h)
+				k.op("VMOVUPS Y%d, %d(DI)(AX*1)", h, 32*h)
+			}
+		})
+		k.op("LEAQ (DI)(R9*4), DI")
+		k.op("LEAQ (SI)(R9*4), SI")
+		k.op("ADDQ $4, BX")
+	})
+	k.ret()
 }
