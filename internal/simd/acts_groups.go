@@ -1,11 +1,11 @@
 package simd
 
-// Activations for the AVX2 kernels for several rows. Three rows are a group: of every block of 32 columns the codes of its
+// Activations for the AVX2 kernels for several rows. Four rows are a group: of every block of 32 columns the codes of its
 // rows follow each other, and so do, in arrays as those of a single row, their numbers. Kernels read one stream of codes
 // whatever the number of rows. Rows that fill up the last group are not read.
 
 // groupRows is how many rows of activations make a group.
-const groupRows = 3
+const groupRows = 4
 
 // groupedActs is the form of Acts for these kernels.
 type groupedActs struct {
@@ -130,7 +130,7 @@ func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bo
 	switch {
 	case raw:
 		codes = packed
-	case f.codes != size4 || whole == 0: // or else the kernel for whole groups unpacks
+	case f.codes != size4: // or else the first kernel unpacks
 		expandGroup(f.codes, &codes[0], &packed[0], n)
 	}
 	init := 0
@@ -143,9 +143,11 @@ func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bo
 	if x.rows <= fewRows {
 		ahead, step = m.ahead(t, b+n, (x.rows+groupRows-1)/groupRows)
 	}
+	first := &packed[0]
 	run := func(group, groups, acts int) {
 		matGroupKernel(raw, rowsSize[f.codes], f.kind, acts, &sums[group*groupRows*tileRows16], &codes[0], &s.d[scales], &s.m[scales],
-			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init, &m.data[min(ahead+group*n*step, len(m.data)-1)], step, &packed[0])
+			q.at(group), q.step, &a.meta[group*a.ms+groupRows*b], 4*a.ms, off, n, groups, init, &m.data[min(ahead+group*n*step, len(m.data)-1)], step, first)
+		first = nil
 	}
 	if whole > 0 {
 		run(0, whole, groupRows)

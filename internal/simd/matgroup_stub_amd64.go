@@ -34,6 +34,9 @@ func expandFP4AVX2(dst *byte, codes *byte, blocks int)
 func actWordsAVX2(dst *int16, q *int8, n int)
 
 //go:noescape
+func matGroup8Sx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -41,6 +44,9 @@ func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 
 //go:noescape
 func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
+func matGroupRaw8Sx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
 func matGroupRaw8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
@@ -52,6 +58,9 @@ func matGroupRaw8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float
 func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
+func matGroup8SAx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -59,6 +68,9 @@ func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 
 //go:noescape
 func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
+func matGroupRaw8SAx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
 func matGroupRaw8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
@@ -70,6 +82,9 @@ func matGroupRaw8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *floa
 func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
+func matGroup4Cx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -77,6 +92,9 @@ func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 
 //go:noescape
 func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
+func matGroup4Ax4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
 func matGroup4Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
@@ -88,6 +106,9 @@ func matGroup4Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
+func matGroup4CHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -95,6 +116,9 @@ func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 
 //go:noescape
 func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
+func matGroup4AHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
 func matGroup4AHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
@@ -106,6 +130,9 @@ func matGroup4AHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
+func matGroup5Cx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -115,6 +142,9 @@ func matGroup5Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
+func matGroup5Ax4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
 func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
@@ -122,6 +152,9 @@ func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 
 //go:noescape
 func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
+
+//go:noescape
+func matGroup6CHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)
 
 //go:noescape
 func matGroup6CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte)

@@ -22,6 +22,10 @@ func expandFP4AVX2(dst *byte, codes *byte, blocks int) { panic(noKernels) }
 
 func actWordsAVX2(dst *int16, q *int8, n int) { panic(noKernels) }
 
+func matGroup8Sx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup8Sx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -31,6 +35,10 @@ func matGroup8Sx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 }
 
 func matGroup8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
+func matGroupRaw8Sx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
 
@@ -46,6 +54,10 @@ func matGroupRaw8Sx1AVX2(dst *float32, codes *byte, scales *float32, mins *float
 	panic(noKernels)
 }
 
+func matGroup8SAx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup8SAx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -55,6 +67,10 @@ func matGroup8SAx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 }
 
 func matGroup8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
+func matGroupRaw8SAx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
 
@@ -70,6 +86,10 @@ func matGroupRaw8SAx1AVX2(dst *float32, codes *byte, scales *float32, mins *floa
 	panic(noKernels)
 }
 
+func matGroup4Cx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup4Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -79,6 +99,10 @@ func matGroup4Cx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 }
 
 func matGroup4Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
+func matGroup4Ax4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
 
@@ -94,6 +118,10 @@ func matGroup4Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 	panic(noKernels)
 }
 
+func matGroup4CHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup4CHx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -103,6 +131,10 @@ func matGroup4CHx2AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 }
 
 func matGroup4CHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
+func matGroup4AHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
 
@@ -118,6 +150,10 @@ func matGroup4AHx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32
 	panic(noKernels)
 }
 
+func matGroup5Cx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup5Cx3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -130,6 +166,10 @@ func matGroup5Cx1AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 	panic(noKernels)
 }
 
+func matGroup5Ax4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
 func matGroup5Ax3AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
@@ -139,6 +179,10 @@ func matGroup5Ax2AVX2(dst *float32, codes *byte, scales *float32, mins *float32,
 }
 
 func matGroup5Ax1AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
+	panic(noKernels)
+}
+
+func matGroup6CHx4AVX2(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int, ahead *byte, step int, packed *byte) {
 	panic(noKernels)
 }
 

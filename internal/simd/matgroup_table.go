@@ -10,66 +10,88 @@ func matGroupKernel(raw bool, c codeLayout, kd codeKind, acts int, dst *float32,
 		k |= 1 << 20
 	}
 	switch k {
+	case 0<<20 | int(size8)<<12 | int(kindS)<<8 | 4:
+		matGroup8Sx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindS)<<8 | 3:
 		matGroup8Sx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindS)<<8 | 2:
 		matGroup8Sx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindS)<<8 | 1:
 		matGroup8Sx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 1<<20 | int(size8)<<12 | int(kindS)<<8 | 4:
+		matGroupRaw8Sx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindS)<<8 | 3:
 		matGroupRaw8Sx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindS)<<8 | 2:
 		matGroupRaw8Sx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindS)<<8 | 1:
 		matGroupRaw8Sx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size8)<<12 | int(kindSA)<<8 | 4:
+		matGroup8SAx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindSA)<<8 | 3:
 		matGroup8SAx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindSA)<<8 | 2:
 		matGroup8SAx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size8)<<12 | int(kindSA)<<8 | 1:
 		matGroup8SAx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 1<<20 | int(size8)<<12 | int(kindSA)<<8 | 4:
+		matGroupRaw8SAx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindSA)<<8 | 3:
 		matGroupRaw8SAx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindSA)<<8 | 2:
 		matGroupRaw8SAx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 1<<20 | int(size8)<<12 | int(kindSA)<<8 | 1:
 		matGroupRaw8SAx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size4)<<12 | int(kindC)<<8 | 4:
+		matGroup4Cx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindC)<<8 | 3:
 		matGroup4Cx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindC)<<8 | 2:
 		matGroup4Cx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindC)<<8 | 1:
 		matGroup4Cx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size4)<<12 | int(kindA)<<8 | 4:
+		matGroup4Ax4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindA)<<8 | 3:
 		matGroup4Ax3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindA)<<8 | 2:
 		matGroup4Ax2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindA)<<8 | 1:
 		matGroup4Ax1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size4)<<12 | int(kindCH)<<8 | 4:
+		matGroup4CHx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindCH)<<8 | 3:
 		matGroup4CHx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindCH)<<8 | 2:
 		matGroup4CHx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindCH)<<8 | 1:
 		matGroup4CHx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size4)<<12 | int(kindAH)<<8 | 4:
+		matGroup4AHx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindAH)<<8 | 3:
 		matGroup4AHx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindAH)<<8 | 2:
 		matGroup4AHx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size4)<<12 | int(kindAH)<<8 | 1:
 		matGroup4AHx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size5)<<12 | int(kindC)<<8 | 4:
+		matGroup5Cx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindC)<<8 | 3:
 		matGroup5Cx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindC)<<8 | 2:
 		matGroup5Cx2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindC)<<8 | 1:
 		matGroup5Cx1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size5)<<12 | int(kindA)<<8 | 4:
+		matGroup5Ax4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindA)<<8 | 3:
 		matGroup5Ax3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindA)<<8 | 2:
 		matGroup5Ax2AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size5)<<12 | int(kindA)<<8 | 1:
 		matGroup5Ax1AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
+	case 0<<20 | int(size6)<<12 | int(kindCH)<<8 | 4:
+		matGroup6CHx4AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size6)<<12 | int(kindCH)<<8 | 3:
 		matGroup6CHx3AVX2(dst, codes, scales, mins, q, qs, meta, ms, off, blocks, groups, init, ahead, step, packed)
 	case 0<<20 | int(size6)<<12 | int(kindCH)<<8 | 2:

@@ -24,6 +24,7 @@ type file struct {
 
 // fn is one assembly function.
 type fn struct {
+	frame  int // bytes at 0(SP)
 	file   *file
 	name   string
 	doc    string
@@ -161,7 +162,7 @@ func (f *file) assembly() string {
 	}
 	for _, g := range f.funcs {
 		fmt.Fprintf(&b, "\n// %s\n", g.signature())
-		fmt.Fprintf(&b, "TEXT ·%s(SB), NOSPLIT, $0-%d\n", g.name, g.argSize())
+		fmt.Fprintf(&b, "TEXT ·%s(SB), NOSPLIT, $%d-%d\n", g.name, g.frame, g.argSize())
 		for _, l := range g.lines {
 			fmt.Fprintln(&b, l)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Kernels of AVX2 for several rows of activations. Three rows lie together (acts_groups.go of package simd), so that a
+// Kernels of AVX2 for several rows of activations. Four rows lie together (acts_groups.go of package simd), so that a
 // kernel reads one stream of activations. Two products of 16 bits a cycle are what the CPU does, so the count of
 // instructions decides:
 //
@@ -16,12 +16,13 @@ import (
 //	                 which do not pay for the conversion, there are kernels of that kind too
 
 // groupActs is how many rows of activations make a group.
-const groupActs = 3
+const groupActs = 4
 
 // groupMul is a kernel for acts rows of a group: dst[16t+r] (+)= row r of the tile times row t of q. It does groups one
 // after the other, each qs and ms bytes behind the last and with 64*groupActs bytes of dst. With every block it asks for lines
 // from ahead on, and goes step bytes on there: the memory of the next blocks comes while these are multiplied. A step of 0 asks
-// for nothing. Kernels that unpack (see unpacks) read what lies in the tile from packed and write codes; others do not read packed.
+// for nothing. Kernels that unpack (see unpacks) read what lies in the tile from packed and write codes, unless that is nil; others do not
+// read packed.
 type groupMul struct {
 	quantKernel
 	kd   kind
@@ -139,7 +140,7 @@ func actWords(f *file) {
 
 // unpacks reports whether the kernel's first group makes the bytes that its others read, and any kernel that follows: stores go where
 // multiplications leave room. Bytes that are made before all groups cost a store a cycle and nothing meanwhile.
-func (k groupMul) unpacks() bool { return k.codes.name == "4" && !k.kd.half && k.acts == groupActs }
+func (k groupMul) unpacks() bool { return k.codes.name == "4" && !k.kd.half && k.acts > 1 }
 
 // General registers: SI activations, DI codes, R8 scales, R9 minimums, R10 scales of activations, R11 their other numbers,
 // R12 packed codes, R13 dst, BX what is asked for ahead, DX its step. The group's own are kept in the arguments.
@@ -149,6 +150,8 @@ func (k groupMul) write() {
 	k.load("step", "DX")
 	if k.unpacks() {
 		k.load("packed", "R12")
+		k.op("TESTQ R12, R12")
+		k.op("JEQ %s", group)
 		k.group(true)
 		k.next(done)
 	}
@@ -170,10 +173,15 @@ func (k groupMul) group(packed bool) {
 	k.loop("CX", 1, func() {
 		k.ask()
 		for p := range k.kd.parts() {
-			if packed {
+			switch {
+			case k.raw:
+				k.dotSigned()
+			case k.limit == 0:
+				k.dotWords()
+			case packed:
 				k.dotNibbles()
-			} else {
-				k.dots(p)
+			default:
+				k.dot(p)
 			}
 			k.floats(p)
 		}
@@ -189,9 +197,6 @@ func (k groupMul) group(packed bool) {
 		k.op("ADDQ $%d, R10", 4*groupActs)
 		k.op("ADDQ $%d, R11", 4*groupActs*k.kd.parts())
 	})
-	if k.held() {
-		k.eachSum(func(t, h int) { k.op("VMOVUPS %s, %d(R13)", k.r(k.sum(t, h)), 64*t+32*h) })
-	}
 }
 
 // next goes on to the next group, or to done behind the last.
@@ -242,12 +247,8 @@ func (k groupMul) planes() int {
 	return 1
 }
 
-// held reports whether the float sums stay in registers. Where others need those, the sums stay in dst.
-func (k groupMul) held() bool { return k.limit <= 16 }
-
-// Integer sums: set 0 in the first registers, set 1 (or the float sums) behind them.
-func (k groupMul) isum(set, t, h int) int { return set*2*groupActs + 2*t + h }
-func (k groupMul) sum(t, h int) int       { return k.isum(1, t, h) }
+// isum is the register of the integer sums of row t of the activations and half h of the tile's rows.
+func (k groupMul) isum(t, h int) int { return 2*t + h }
 
 func (k groupMul) eachSum(f func(t, h int)) {
 	for t := range k.acts {
@@ -257,43 +258,18 @@ func (k groupMul) eachSum(f func(t, h int)) {
 	}
 }
 
-// startSums loads the float sums, or zeroes them where init is 0, in dst if that is where they stay.
+// startSums zeroes the float sums, which stay in dst, where init is 0.
 func (k groupMul) startSums() {
-	zero, ready := k.label("zero"), k.label("ready")
+	ready := k.label("ready")
 	k.op("CMPQ %s, $0", k.arg("init"))
-	if !k.held() {
-		k.op("JNE %s", ready)
-		k.op("VPXOR X0, X0, X0")
-		k.eachSum(func(t, h int) { k.op("VMOVUPS Y0, %d(R13)", 64*t+32*h) })
-		k.at(ready)
-		return
-	}
-	k.op("JEQ %s", zero)
-	k.eachSum(func(t, h int) { k.op("VMOVUPS %d(R13), %s", 64*t+32*h, k.r(k.sum(t, h))) })
-	k.op("JMP %s", ready)
-	k.at(zero)
-	k.eachSum(func(t, h int) { k.op("VXORPS X%d, X%[1]d, X%[1]d", k.sum(t, h)) })
+	k.op("JNE %s", ready)
+	k.op("VPXOR X0, X0, X0")
+	k.eachSum(func(t, h int) { k.op("VMOVUPS Y0, %d(R13)", 64*t+32*h) })
 	k.at(ready)
 }
 
 // Registers of one step.
 const groupW, groupAct, groupT = 12, 14, 15
-
-// dots makes the integer sums of part p of a block: all of it, or 16 columns.
-func (k groupMul) dots(p int) {
-	first, n := 0, 8
-	if k.kd.half {
-		first, n = 4*p, 4
-	}
-	switch {
-	case k.raw:
-		k.dotSigned()
-	case k.limit == 0:
-		k.dotWords()
-	default:
-		k.dot(first, n)
-	}
-}
 
 // add multiplies the activations in groupAct with the codes in register w and adds to 16-bit sums.
 func (k groupMul) add(w, sum int, start bool) {
@@ -308,12 +284,14 @@ func (k groupMul) add(w, sum int, start bool) {
 // act loads the 4 activations of row t for vector i to all lanes.
 func (k groupMul) act(t, i int) { k.op("VPBROADCASTD %d(SI), %s", 32*t+4*i, k.r(groupAct)) }
 
-// dot: 16-bit sums of all vectors become 32-bit sums in set 0 at the end, or those of a few are added there each time.
-func (k groupMul) dot(first, n int) {
-	per, narrow := min(n, k.pairs()), 1
-	if k.held() {
-		narrow = 0
+// dot makes the sums of part p of a block, all of it or 16 columns. Products add up in 16 bits, and where those hold half of them alone,
+// the sums of that half are kept in the registers that are left and behind them in memory.
+func (k groupMul) dot(p int) {
+	first, n := 0, 8
+	if k.kd.half {
+		first, n = 4*p, 4
 	}
+	per := min(n, k.pairs())
 	for i := range n {
 		for h := range 2 {
 			k.op("VMOVDQU %d(DI), %s", 64*(first+i)+32*h, k.r(groupW+h))
@@ -321,22 +299,39 @@ func (k groupMul) dot(first, n int) {
 		for t := range k.acts {
 			k.act(t, first+i)
 			for h := range 2 {
-				k.add(groupW+h, k.isum(narrow, t, h), i%per == 0)
+				k.add(groupW+h, k.isum(t, h), i%per == 0)
 			}
 		}
-		if i%per != per-1 {
-			continue
+		if i%per == per-1 {
+			k.widen(i+1 < n, i+1 > per)
 		}
-		k.eachSum(func(t, h int) {
-			from, to := k.r(k.isum(narrow, t, h)), k.r(k.isum(0, t, h))
-			if i < per {
-				k.op("VPMADDWD %s, %s, %s", k.ones(), from, to)
-				return
-			}
-			k.op("VPMADDWD %s, %s, %[2]s", k.ones(), from)
-			k.op("VPADDD %s, %s, %[2]s", from, to)
-		})
 	}
+}
+
+// widen adds the pairs of 16-bit sums. It puts the results aside if there are more to come, and adds what it has put aside.
+func (k groupMul) widen(aside, before bool) {
+	const spare = groupW - 2*groupActs
+	k.op("VMOVDQU %s, %s", k.ones(), k.r(groupT))
+	k.eachSum(func(t, h int) {
+		from := k.isum(t, h)
+		kept := k.r(2*groupActs + from)
+		if from >= spare {
+			kept = fmt.Sprintf("%d(SP)", 32*(from-spare))
+		}
+		switch {
+		case aside && from < spare:
+			k.op("VPMADDWD %s, %s, %s", k.r(groupT), k.r(from), kept)
+		case aside:
+			k.frame = 32 * (2*groupActs - spare)
+			k.op("VPMADDWD %s, %s, %[2]s", k.r(groupT), k.r(from))
+			k.op("VMOVDQU %s, %s", k.r(from), kept)
+		default:
+			k.op("VPMADDWD %s, %s, %[2]s", k.r(groupT), k.r(from))
+			if before {
+				k.op("VPADDD %s, %s, %[2]s", kept, k.r(from))
+			}
+		}
+	})
 }
 
 // dotNibbles is dot of a whole block for codes of 4 bits as they lie in the tile, which it stores as bytes.
@@ -358,12 +353,12 @@ func (k groupMul) dotNibbles() {
 			for t := range k.acts {
 				k.act(t, i)
 				for h := range 2 {
-					k.add(groupW+h, k.isum(0, t, h), i == 0)
+					k.add(groupW+h, k.isum(t, h), i == 0)
 				}
 			}
 		}
 	}
-	k.eachSum(func(t, h int) { k.op("VPMADDWD %s, %s, %[2]s", k.ones(), k.r(k.isum(0, t, h))) })
+	k.widen(false, false)
 }
 
 // dotWords: products of 16-bit numbers, which come in pairs.
@@ -375,7 +370,7 @@ func (k groupMul) dotWords() {
 		for t := range k.acts {
 			k.op("VPBROADCASTD %d(SI), %s", 64*t+4*i, k.r(groupAct))
 			for h := range 2 {
-				sum := k.r(k.isum(0, t, h))
+				sum := k.r(k.isum(t, h))
 				if i == 0 {
 					k.op("VPMADDWD %s, %s, %s", k.r(groupAct), k.r(groupW+h), sum)
 					continue
@@ -397,7 +392,7 @@ func (k groupMul) dotSigned() {
 			for t := range k.acts {
 				k.act(t, i)
 				k.op("VPSIGNB %s, %s, %[2]s", k.r(groupW), k.r(groupAct))
-				sum := k.r(k.isum(0, t, h))
+				sum := k.r(k.isum(t, h))
 				k.op("VPMADDUBSW %s, %s, %[1]s", k.r(groupAct), k.r(abs))
 				if i == 0 {
 					k.op("VPMADDWD %s, %s, %s", k.ones(), k.r(groupAct), sum)
@@ -412,13 +407,16 @@ func (k groupMul) dotSigned() {
 
 // floats adds the integer sums of part p to the float sums: the same operations as quantKernel.toFloat.
 func (k groupMul) floats(p int) {
-	const da, other, acc = 12, 13, 15
+	const scale, other, da = 2 * groupActs, groupAct, groupT
+	for h := range 2 {
+		k.op("VMOVUPS %d(R8), %s", 64*p+32*h, k.r(scale+h))
+	}
 	for t := range k.acts {
 		at := 4 * (groupActs*p + t)
 		if k.kd.centred {
 			k.op("VPBROADCASTD %d(R11), %s", at, k.r(other))
 			for h := range 2 {
-				k.op("VPADDD %s, %s, %[2]s", k.r(other), k.r(k.isum(0, t, h)))
+				k.op("VPADDD %s, %s, %[2]s", k.r(other), k.r(k.isum(t, h)))
 			}
 		}
 		k.op("VBROADCASTSS %d(R10), %s", 4*t, k.r(da))
@@ -426,21 +424,14 @@ func (k groupMul) floats(p int) {
 			k.op("VBROADCASTSS %d(R11), %s", at, k.r(other))
 		}
 		for h := range 2 {
-			i, s := k.r(k.isum(0, t, h)), k.r(acc)
-			if k.held() {
-				s = k.r(k.sum(t, h))
-			} else {
-				k.op("VMOVUPS %d(R13), %s", 64*t+32*h, s)
-			}
-			k.op("VCVTDQ2PS %s, %[1]s", i)
-			k.op("VMULPS %d(R8), %s, %[2]s", 64*p+32*h, i)
-			k.op("VFMADD231PS %s, %s, %s", k.r(da), i, s)
+			x := k.r(k.isum(t, h))
+			k.op("VCVTDQ2PS %s, %[1]s", x)
+			k.op("VMULPS %s, %s, %[2]s", k.r(scale+h), x)
+			k.op("VFMADD213PS %d(R13), %s, %s", 64*t+32*h, k.r(da), x)
 			if k.kd.affine {
-				k.op("VFMADD231PS %d(R9), %s, %s", 64*p+32*h, k.r(other), s)
+				k.op("VFMADD231PS %d(R9), %s, %s", 64*p+32*h, k.r(other), x)
 			}
-			if !k.held() {
-				k.op("VMOVUPS %s, %d(R13)", s, 64*t+32*h)
-			}
+			k.op("VMOVUPS %s, %d(R13)", x, 64*t+32*h)
 		}
 	}
 }
