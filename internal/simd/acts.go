@@ -81,50 +81,57 @@ func (a *Acts) Quantize(lo, hi int) {
 func (a *Acts) quantizeRow(r int) {
 	if a.tiled.on || a.grouped.on {
 		b := rowBuffers.Get().(*rowBuffer)
-		b.q, b.meta, b.sums = grow(b.q, a.blocks*blockCols), grow(b.meta, a.metaStep), grow(b.sums, 2*a.blocks)
-		a.quantizeTo(b.q, b.meta, b.sums, r)
+		b.q, b.d, b.sums = grow(b.q, a.blocks*blockCols), grow(b.d, a.blocks), grow(b.sums, 2*a.blocks)
+		a.quantizeTo(b.q, b.d, b.sums, r)
 		if a.tiled.on {
-			a.tiled.put(r, a.blocks, b)
+			a.tiled.put(r, b)
 		} else {
 			a.grouped.put(r, b)
 		}
 		rowBuffers.Put(b)
 		return
 	}
-	a.quantizeTo(a.q[r*a.qStep:r*a.qStep+a.blocks*blockCols], a.meta[r*a.metaStep:(r+1)*a.metaStep], a.sums[2*r*a.blocks:2*(r+1)*a.blocks], r)
+	meta, sums := a.meta[r*a.metaStep:(r+1)*a.metaStep], a.sums[2*r*a.blocks:2*(r+1)*a.blocks]
+	a.quantizeTo(a.q[r*a.qStep:r*a.qStep+a.blocks*blockCols], meta[:a.blocks], sums, r)
+	fillMeta(meta, 1, meta[:a.blocks], sums)
 }
 
-func (a *Acts) quantizeTo(q []int8, meta []float32, sums []int32, r int) {
+// quantizeTo makes the codes and scales of row r, and the sums of codes of both halves of each block.
+func (a *Acts) quantizeTo(q []int8, d []float32, sums []int32, r int) {
 	x := a.x[r*a.cols : (r+1)*a.cols]
 	whole := a.cols / blockCols
 	if whole > 0 {
-		quantize(q, meta, sums, x[:whole*blockCols])
+		quantize(q, d, sums, x[:whole*blockCols])
 	}
 	if whole < a.blocks {
 		clear(q[whole*blockCols:])
 		clear(sums[2*whole:])
-		clear(meta[whole:a.blocks])
+		clear(d[whole:])
 		if rest := x[whole*blockCols:]; len(rest) > 0 {
 			var last [blockCols]float32
 			copy(last[:], rest)
-			quantize(q[whole*blockCols:], meta[whole:], sums[2*whole:], last[:])
+			quantize(q[whole*blockCols:], d[whole:], sums[2*whole:], last[:])
 		}
 	}
-	fillMeta(meta, sums, a.blocks)
 }
 
-// fillMeta computes the other arrays from scales and sums.
-func fillMeta(meta []float32, sums []int32, n int) {
-	d, s, z8, z16, z128 := meta[:n], meta[metaS*n:][:n], meta[metaZ8*n:][:n], meta[metaZ16*n:][:n], meta[metaZ128*n:][:n]
-	h, z4, z32 := meta[metaH*n:][:2*n], meta[metaZ4H*n:][:2*n], meta[metaZ32H*n:][:2*n]
+// fillMeta computes the numbers of a row from scales and sums. They lie step apart in meta.
+func fillMeta(meta []float32, step int, d []float32, sums []int32) {
+	n := len(d)
+	if n == 0 {
+		return
+	}
+	at := func(k, parts int) []float32 { return meta[k*n*step:][:(parts*n-1)*step+1] }
+	own, s, z8, z16, z128, h, z4, z32 := at(metaD, 1), at(metaS, 1), at(metaZ8, 1), at(metaZ16, 1), at(metaZ128, 1), at(metaH, 2), at(metaZ4H, 2), at(metaZ32H, 2)
 	bits := func(v int32) float32 { return math.Float32frombits(uint32(v)) }
 	for b, scale := range d {
 		u, v := sums[2*b], sums[2*b+1]
-		s[b] = scale * float32(u+v)
-		z8[b], z16[b], z128[b] = bits(-8*(u+v)), bits(-16*(u+v)), bits(-128*(u+v))
-		h[2*b], h[2*b+1] = scale*float32(u), scale*float32(v)
-		z4[2*b], z4[2*b+1] = bits(-4*u), bits(-4*v)
-		z32[2*b], z32[2*b+1] = bits(-32*u), bits(-32*v)
+		i, j := b*step, 2*b*step
+		own[i], s[i] = scale, scale*float32(u+v)
+		z8[i], z16[i], z128[i] = bits(-8*(u+v)), bits(-16*(u+v)), bits(-128*(u+v))
+		h[j], h[j+step] = scale*float32(u), scale*float32(v)
+		z4[j], z4[j+step] = bits(-4*u), bits(-4*v)
+		z32[j], z32[j+step] = bits(-32*u), bits(-32*v)
 	}
 }
 

@@ -29,13 +29,11 @@ func (g *groupedActs) reset(rows, blocks int) {
 // put stores quantized row r.
 func (g *groupedActs) put(r int, b *rowBuffer) {
 	group, lane := r/groupRows, r%groupRows
-	q, meta := g.q[group*g.qs+lane*blockCols:], g.meta[group*g.ms+lane:]
+	q := g.q[group*g.qs+lane*blockCols:]
 	for i := 0; i*blockCols < len(b.q); i++ {
 		*(*[blockCols]int8)(q[i*groupRows*blockCols:]) = *(*[blockCols]int8)(b.q[i*blockCols:])
 	}
-	for i, v := range b.meta {
-		meta[i*groupRows] = v
-	}
+	fillMeta(g.meta[group*g.ms+lane:], groupRows, b.d, b.sums)
 }
 
 // wordsLeast is how many rows of activations pay for the conversion of bytes to 16-bit numbers.

@@ -31,29 +31,25 @@ func (t *tiledActs) reset(rows, blocks int) {
 // rowBuffer is one quantized row on its way into tiled form.
 type rowBuffer struct {
 	q    []int8
-	meta []float32
+	d    []float32
 	sums []int32
 }
 
 var rowBuffers = sync.Pool{New: func() any { return new(rowBuffer) }}
 
 // put stores quantized row r.
-func (t *tiledActs) put(r, blocks int, b *rowBuffer) {
+func (t *tiledActs) put(r int, b *rowBuffer) {
 	group, lane := r/tileRows16, r%tileRows16
 	out := t.q[group*t.qs+64*lane:]
-	for i := 0; i < blocks; i += 2 {
+	for i, blocks := 0, len(b.d); i < blocks; i += 2 {
 		n := min(2, blocks-i) * blockCols
 		copy(out[i/2*1024:][:n], b.q[i*blockCols:])
 	}
 	d, s, h := t.d[group*t.ds+lane:], t.s[group*t.ds+lane:], t.h[group*t.hs+lane:]
-	for i, v := range b.meta[:blocks] {
-		d[i*tileRows16] = v
-	}
-	for i, v := range b.meta[metaS*blocks:][:blocks] {
-		s[i*tileRows16] = v
-	}
-	for i, v := range b.meta[metaH*blocks:][:2*blocks] {
-		h[i*tileRows16] = v
+	for i, scale := range b.d {
+		u, v := b.sums[2*i], b.sums[2*i+1]
+		d[i*tileRows16], s[i*tileRows16] = scale, scale*float32(u+v)
+		h[2*i*tileRows16], h[(2*i+1)*tileRows16] = scale*float32(u), scale*float32(v)
 	}
 }
 
