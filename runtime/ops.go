@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"math"
+	"slices"
 
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/simd"
@@ -11,20 +12,61 @@ import (
 // rowsGrain is how many values of rowwise work make one task.
 const rowsGrain = 1 << 13
 
-// rows adds a step that runs f on all rows of a width, several rows a task. What it hands to the threads is made once, here,
-// so that a token allocates nothing; engines run one batch at a time.
+// rowwise is work on the rows of a batch that do not depend on each other.
+type rowwise struct {
+	name  string
+	width int
+	start func(b *batch)        // before the rows, if not nil
+	row   func(b *batch, r int) // several at the same time
+}
+
+// grain is how many rows make a task.
+func (w *rowwise) grain() int { return max(1, rowsGrain/max(w.width, 1)) }
+
+// rows adds a step that runs f on all rows of a width, several rows a task.
 func (c *compiler) rows(name string, width int, f func(b *batch, row int)) {
+	c.rowStep(rowwise{name: name, width: width, row: f})
+}
+
+// rowStep adds a step of rowwise work. What it hands to the threads is made once, here, so that a token allocates nothing; engines run
+// one batch at a time.
+func (c *compiler) rowStep(w rowwise) {
 	var b *batch
 	loop := func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			f(b, r)
+			w.row(b, r)
 		}
 	}
-	c.step(name, func(x *batch) {
+	c.step(w.name, func(x *batch) {
 		b = x
-		par.For(b.rows, max(1, rowsGrain/max(width, 1)), loop)
+		if w.start != nil {
+			w.start(b)
+		}
+		par.For(b.rows, w.grain(), loop)
 		b = nil
 	})
+}
+
+// rowsOf adds a step of the rowwise work that makes node n, or leaves it to the linear step behind it where nobody else reads n: a row is
+// rounded then while it is in the first cache, and the threads meet once.
+func (c *compiler) rowsOf(n *model.Node, w rowwise) {
+	next := n.ID + 1
+	if next < len(c.g.Nodes) && c.g.Nodes[next].Op == model.OpLinear && c.g.Nodes[next].In[0] == n && c.oneStep(n) && !slices.Contains(c.g.Entry, n) {
+		c.before[n] = &w
+		return
+	}
+	c.rowStep(w)
+}
+
+// oneStep reports whether all that reads n is linear layers that linears joins.
+func (c *compiler) oneStep(n *model.Node) bool {
+	readers := c.readers[n]
+	for _, r := range readers {
+		if r.Op != model.OpLinear || r.Layer != readers[0].Layer || len(readers) > 1 && (len(c.readers[r]) == 1 && c.readers[r][0].Op == model.OpAdd) {
+			return false
+		}
+	}
+	return len(readers) > 0
 }
 
 func (c *compiler) embed(n *model.Node) {
@@ -91,9 +133,28 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	var ts []task
 	var b *batch
 	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
+	made := c.before[in]
+	var rounds bool // with the work before it
+	before := func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			if made.row(b, r); rounds {
+				b.e.acts.Quantize(r, r+1)
+			}
+		}
+	}
 	c.step("linear "+site, func(x *batch) {
 		b = x
 		v := b.f(src, width)
+		if made != nil {
+			if made.start != nil {
+				made.start(b)
+			}
+			rounds = b.e.tap == nil && b.e.rounder == nil && b.e.quantized(outs)
+			if rounds {
+				b.e.acts.reset(v, b.rows, width, false)
+			}
+			par.For(b.rows, made.grain(), before)
+		}
 		if b.tap(in, v); b.over {
 			return
 		}
@@ -102,16 +163,26 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			all = narrow
 		}
 		for lo, hi := 0, 0; lo < len(outs); lo = hi { // layers that want what they read rounded alike
-			quantize := false
 			for hi = lo; hi < len(outs) && b.e.rounder.codec(outs[hi].w) == b.e.rounder.codec(outs[lo].w); hi++ {
-				quantize = quantize || b.e.mats[outs[hi].w].Quantized()
 			}
-			b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, quantize)
+			if made == nil || !rounds {
+				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.e.quantized(outs[lo:hi]))
+			}
 			ts = of(all, lo, hi)
 			par.For(len(ts), 1, loop)
 		}
 		b = nil
 	})
+}
+
+// quantized reports whether one of the layers reads the bytes of its input.
+func (e *Engine) quantized(outs []linearOut) bool {
+	for i := range outs {
+		if e.mats[outs[i].w].Quantized() {
+			return true
+		}
+	}
+	return false
 }
 
 // linear computes rows [lo,hi) of one layer's weight.
@@ -136,7 +207,7 @@ func (c *compiler) norm(n *model.Node) {
 	}
 	dst, w, bias := c.buf[n], n.Weight(0), n.Weight(1)
 	part := width / spec.Groups
-	c.rows("norm "+n.Site, width, func(b *batch, r int) {
+	c.rowsOf(n, rowwise{"norm " + n.Site, width, func(b *batch) { b.e.affine(n, w, bias, part) }, func(b *batch, r int) {
 		x, y, v := b.row(src, width, r), b.row(dst, width, r), b.e.norms[n]
 		for g := range spec.Groups {
 			at := g * part
@@ -151,13 +222,7 @@ func (c *compiler) norm(n *model.Node) {
 				simd.Add(y[at:at+part], y[at:at+part], shift)
 			}
 		}
-	})
-	last := &c.seg.steps[len(c.seg.steps)-1]
-	run := last.run
-	last.run = func(b *batch) {
-		b.e.affine(n, w, bias, part)
-		run(b)
-	}
+	}})
 }
 
 // vec returns the values of a vector, or nil for no weight.
@@ -307,7 +372,7 @@ func (c *compiler) mul(n *model.Node) {
 		c.use(y)
 	}
 	dst, width := c.buf[n], n.Out.Size()
-	c.rows("mul", width, func(b *batch, r int) {
+	c.rowsOf(n, rowwise{"mul", width, nil, func(b *batch, r int) {
 		p, o := b.row(xb, width, r), b.row(dst, width, r)
 		if act != nil {
 			act(o, p)
@@ -321,7 +386,7 @@ func (c *compiler) mul(n *model.Node) {
 			return
 		}
 		simd.Mul(o, p, q)
-	})
+	}})
 }
 
 // fusedAct reports whether act() left node a to its reader n.

@@ -44,6 +44,7 @@ type compiler struct {
 	uses    map[*model.Node]int // readers not yet emitted
 	readers map[*model.Node][]*model.Node
 	done    map[*model.Node]bool
+	before  map[*model.Node]*rowwise // what makes the input of a linear step, done by that step
 	free    []int
 }
 
@@ -51,7 +52,7 @@ func compile(e *Engine, g *model.Graph) (*plan, error) {
 	hidden := g.Entry[0].Out.Size()
 	p := &plan{segments: make([]segment, g.Layers+2), hidden: hidden, widths: []int{hidden}, tail: []int{hidden}}
 	c := &compiler{e: e, g: g, plan: p, widths: &p.widths, buf: map[*model.Node]int{}, uses: map[*model.Node]int{},
-		readers: map[*model.Node][]*model.Node{}, done: map[*model.Node]bool{}}
+		readers: map[*model.Node][]*model.Node{}, done: map[*model.Node]bool{}, before: map[*model.Node]*rowwise{}}
 	segOf := func(n *model.Node) int {
 		switch {
 		case n.ID <= g.Entry[0].ID:
