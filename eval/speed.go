@@ -108,7 +108,7 @@ func Decode(ctx context.Context, e *runtime.Engine, n, batch, depth, repetitions
 	sessions, works := make([]*runtime.Session, batch), make([]*runtime.Work, batch)
 	for i := range sessions {
 		sessions[i] = e.NewSession()
-		works[i] = &runtime.Work{Session: sessions[i], Logits: [][]float32{make([]float32, e.Vocab())}}
+		works[i] = &runtime.Work{Session: sessions[i], Reuse: true}
 		if depth > 0 {
 			if _, err := sessions[i].Step(ctx, randomIDs(e, depth)); err != nil {
 				return Speed{}, err

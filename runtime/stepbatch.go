@@ -11,8 +11,19 @@ type Work struct {
 	IDs     []int32 // appended to the sequence; at least one
 	// All asks for the logits after every id; otherwise only those after the last are made.
 	All bool
-	// Logits receives the logits, in the order of the ids: [1 or len(IDs)][vocab]. The rows are the caller's to keep.
+	// Logits receives the logits, in the order of the ids: [1 or len(IDs)][vocab]. The rows are the caller's to keep, unless Reuse is set.
 	Logits [][]float32
+	// Reuse lets rows go where those of the Work's last step were, so that a step touches no new memory.
+	Reuse bool
+}
+
+// take appends a copy of a row of logits.
+func (w *Work) take(logits []float32) {
+	var row []float32
+	if n := len(w.Logits); w.Reuse && n < cap(w.Logits) {
+		row = w.Logits[:n+1][n]
+	}
+	w.Logits = append(w.Logits, append(row[:0], logits...))
 }
 
 // StepBatch appends ids to several sessions in one pass over the weights. Each gets the bits that it would get alone.
@@ -71,7 +82,7 @@ func (w *Work) alone(ctx context.Context) error {
 		from = 0
 	}
 	return w.Session.each(ctx, w.IDs, from, func(_ int, l []float32) error {
-		w.Logits = append(w.Logits, append([]float32(nil), l...))
+		w.take(l)
 		return nil
 	})
 }
@@ -98,7 +109,7 @@ func (e *Engine) stepParts(ctx context.Context, parts []part, ids []int32, in []
 		}
 	}
 	return e.tailRows(b, rows, func(i int, logits []float32) error {
-		owner[i].Logits = append(owner[i].Logits, append([]float32(nil), logits...))
+		owner[i].take(logits)
 		return nil
 	})
 }

@@ -75,3 +75,28 @@ func TestStepBatch(t *testing.T) {
 		})
 	}
 }
+
+// A step whose logits go where the last ones were allocates no rows of its own, and they are the same.
+func TestStepBatchReuses(t *testing.T) {
+	ctx := context.Background()
+	e, err := Load(ctx, headsOf32(t, `"model_type":"llama"`), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, reused := &Work{Session: e.NewSession()}, &Work{Session: e.NewSession(), Reuse: true}
+	var row *float32
+	for i := range 4 {
+		kept.IDs, reused.IDs = []int32{int32(i)}, []int32{int32(i)}
+		if err := e.StepBatch(ctx, []*Work{kept, reused}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(kept.Logits[0], reused.Logits[0]) {
+			t.Fatalf("step %d: other logits", i)
+		}
+		if at := &reused.Logits[0][0]; i > 0 && at != row {
+			t.Fatalf("step %d: logits in new memory", i)
+		} else {
+			row = at
+		}
+	}
+}

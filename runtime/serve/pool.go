@@ -42,6 +42,7 @@ type slot struct {
 	used  int64            // when it was last given out, as a count
 	draft *runtime.Session // of the draft model; nil for none
 	guess []int32          // what it drafted for the coming step
+	work  runtime.Work     // of a step that writes: its logits are used up by the end of the turn
 }
 
 func newPool(model *Model, o *Options, m *metrics) *pool {
@@ -355,7 +356,8 @@ func (p *pool) share(active []*slot) (works []*runtime.Work, slots []*slot) {
 			works = append(works, &runtime.Work{Session: s.s, IDs: t.prompt[t.read : t.read+n], All: t.scores})
 		default:
 			ids := append([]int32{t.ids[len(t.ids)-1]}, s.guess...)
-			works = append(works, &runtime.Work{Session: s.s, IDs: ids, All: true})
+			s.work.Session, s.work.IDs, s.work.All, s.work.Reuse = s.s, ids, true, true
+			works = append(works, &s.work)
 		}
 		slots = append(slots, s)
 	}
