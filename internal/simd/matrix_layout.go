@@ -23,7 +23,9 @@ import (
 //	2 bits   2 planes: plane g has vector 4g+j in bits 2j, 2j+1
 //	3 bits   as 2 bits, and a plane with the upper bit of vector i in bit i
 //
-// Headers hold, for all 16 rows side by side, what the stored format has: halves, words of 32 bits, bytes.
+// Headers hold, for all 16 rows side by side, what the stored format has: halves, words of 32 bits, bytes. Those of q4_k, q5_k and q6_k
+// are made to be read by the kernels that multiply: behind the halves lie, for every block, its scales of 16 rows, one byte each, and
+// then its minimums, or in q6_k the scales of its other half.
 
 const (
 	tileRows16 = 16
@@ -110,8 +112,8 @@ func init() {
 		{name: "q5_1", values: 32, bytes: 24, section: 1, header: 64, codes: size5, kind: kindA, pack: packQ51},
 		{name: "iq4_nl", values: 32, bytes: 18, section: 1, header: 32, codes: sizeIQ4, kind: kindS, pack: packQ40},
 		{name: "mxfp4", values: 32, bytes: 17, section: 1, header: 16, codes: sizeFP4, kind: kindC, zero: 16, pack: packMXFP4},
-		{name: "q4_k", values: 256, bytes: 144, section: 8, header: 256, codes: size4, kind: kindA, pack: packQ4K},
-		{name: "q5_k", values: 256, bytes: 176, section: 8, header: 256, codes: size5, kind: kindA, pack: packQ5K},
+		{name: "q4_k", values: 256, bytes: 144, section: 8, header: 320, codes: size4, kind: kindA, pack: packQ4K},
+		{name: "q5_k", values: 256, bytes: 176, section: 8, header: 320, codes: size5, kind: kindA, pack: packQ5K},
 		{name: "q6_k", values: 256, bytes: 210, section: 8, header: 288, codes: size6, kind: kindCH, zero: 32, pack: packQ6K},
 		{name: "q2_k", values: 256, bytes: 84, section: 8, header: 320, codes: size2, kind: kindAH, pack: packQ2K},
 		{name: "q3_k", values: 256, bytes: 110, section: 8, header: 224, codes: size3, kind: kindCH, zero: 4, pack: packQ3K},

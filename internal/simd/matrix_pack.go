@@ -81,10 +81,17 @@ func packQ5K(h, c []byte, lane int, src []byte) {
 	upper(c[256:], 320, lane, src[16:48])
 }
 
+// headerQ4K: bytes 0-3 and 4-7 of the 12 behind the halves hold scales 0-3 and minimums 0-3 in their low six bits, bytes 8-11 the low
+// nibbles of scales and minimums 4-7, whose upper two bits are those of bytes 0-3 and 4-7.
 func headerQ4K(h []byte, lane int, src []byte) {
 	put16(h, lane, src)
 	put16(h[32:], lane, src[2:])
-	words(h[64:], lane, src[4:16])
+	h, src = h[64+lane:], src[4:16]
+	for b := range 4 {
+		at, next := h[32*b:], h[32*(b+4):]
+		at[0], at[16] = src[b]&63, src[4+b]&63
+		next[0], next[16] = src[8+b]&15|src[b]>>6<<4, src[8+b]>>4|src[4+b]>>6<<4
+	}
 }
 
 func nibblesQ4K(c []byte, block, lane int, src []byte) {
@@ -117,7 +124,9 @@ func upper(c []byte, block, lane int, src []byte) {
 // (b < 2) or high nibbles of bytes 32(b%2) on, and the pair b of each byte of pairs.
 func packQ6K(h, c []byte, lane int, src []byte) {
 	put16(h, lane, src[208:])
-	words(h[32:], lane, src[192:208])
+	for i, s := range src[192:208] {
+		h[32+16*i+lane] = s
+	}
 	for b := range 8 {
 		low, pairs := src[64*(b/4)+32*(b%2):], src[128+32*(b/4):]
 		out := c[384*b+4*lane:]

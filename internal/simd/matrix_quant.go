@@ -36,16 +36,8 @@ var scratches = sync.Pool{New: func() any {
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	s := scratches.Get().(*scratch)
-	if x.rows == 1 && impl == avx2 && m.quant.plainScales() && m.tileBytes >= sideBytes {
-		for i := 0; i < n; i += sideTiles {
-			m.vecTiles(dst[i*tileRows16:], x, t+i, min(sideTiles, n-i), add)
-		}
-	} else if x.rows == 1 {
-		for i := range n {
-			for b := 0; b < m.blocks; b += vecChunk {
-				m.vec(s, dst[i*tileRows16:], x, t+i, b, min(vecChunk, m.blocks-b), add || b > 0)
-			}
-		}
+	if x.rows == 1 {
+		m.mulRow(s, dst, x, t, n, add)
 	} else if x.grouped.on {
 		m.mulGrouped(s, dst, ld, x, t, n, add)
 	} else if x.tiled.on {
@@ -66,6 +58,31 @@ func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 		}
 	}
 	scratches.Put(s)
+}
+
+// mulRow is mulQuant for one row of activations.
+func (m *Matrix) mulRow(s *scratch, dst []float32, x *Acts, t, n int, add bool) {
+	side := 1
+	if impl == avx2 && m.tileBytes >= sideBytes {
+		side = sideTiles
+	}
+	for i := 0; i < n; i += side {
+		tiles := min(side, n-i)
+		out := dst[i*tileRows16 : (i+tiles)*tileRows16]
+		switch {
+		case side > 1 && m.quant.plainScales():
+			m.vecTiles(out, x, t+i, tiles, add)
+			continue
+		case side > 1 && m.quant.byteScales() && !(add && hasNegativeZero(out)):
+			m.vecSections(s, out, x, t+i, tiles, add)
+			continue
+		}
+		for j := range tiles {
+			for b := 0; b < m.blocks; b += vecChunk {
+				m.vec(s, out[j*tileRows16:], x, t+i+j, b, min(vecChunk, m.blocks-b), add || b > 0)
+			}
+		}
+	}
 }
 
 // chunkCodes returns the codes of blocks [b,b+n) of tile t, having decoded their scales to s.
@@ -115,6 +132,11 @@ func (f *quantFormat) other() int {
 // plainScales reports whether the headers are a scale in float16 for every block and row and nothing else.
 func (f *quantFormat) plainScales() bool { return f.section == 1 && f.header == 2*tileRows16 }
 
+// byteScales reports whether headers are halves and a byte for every scale and minimum, as kernels read them.
+func (f *quantFormat) byteScales() bool {
+	return f.name == "q4_k" || f.name == "q5_k" || f.name == "q6_k"
+}
+
 // numbersFrom returns the scales and the other numbers of a row from block b on.
 func (f *quantFormat) numbersFrom(meta []float32, blocks, b int) (d, other []float32) {
 	o := f.other()
@@ -150,11 +172,7 @@ func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
 	if add {
 		init = 1
 	}
-	for i := t + n; i < min(t+2*n, len(m.data)/m.tileBytes); i++ { // what follows, that no stream leads to
-		tile := m.tile(i)
-		prefetchLines(&tile[0], 1)
-		prefetchLines(&tile[m.headerSize], 6)
-	}
+	m.fetchTiles(t+n, n)
 	for n > 0 {
 		tiles := min(2, n)
 		groups := n / tiles
@@ -163,6 +181,54 @@ func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
 		done := tiles * groups
 		dst, t, n = dst[min(len(dst), done*tileRows16):], t+done, n-done
 	}
+}
+
+// fetchTiles asks for the first lines of n tiles from tile t on, to which no stream leads.
+func (m *Matrix) fetchTiles(t, n int) {
+	for i := t; i < min(t+n, len(m.data)/m.tileBytes); i++ {
+		tile := m.tile(i)
+		prefetchLines(&tile[0], 1)
+		prefetchLines(&tile[m.headerSize], 6)
+	}
+}
+
+// tileNums is how many numbers the kernels for sections keep of a tile: sums first, then what they need themselves.
+const tileNums = 3 * tileRows16
+
+// vecSections is vecTiles for headers of bytes, when no sum to be added to is a negative zero: it would keep its sign where the kernels for
+// several rows, which may round to a zero of the other sign first, do not keep it.
+func (m *Matrix) vecSections(s *scratch, dst []float32, x *Acts, t, n int, add bool) {
+	q, meta := x.row(0)
+	d, other := m.quant.numbersFrom(meta, x.blocks, 0)
+	_, _, _, _ = dst[n*tileRows16-1], q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*m.quant.kind.parts()-1]
+	m.fetchTiles(t+n, n)
+	nums := s.d[:sideTiles*tileNums]
+	for i := range n {
+		sums := nums[i*tileNums:][:tileRows16]
+		if clear(sums); add {
+			copy(sums, dst[i*tileRows16:])
+		}
+	}
+	for i := 0; i < n; {
+		tiles := min(2, n-i)
+		groups := (n - i) / tiles
+		tile := m.tile(t + i)
+		matSectionKernel(m.quant.codes, tiles, &nums[i*tileNums], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks/m.quant.section, groups)
+		i += tiles * groups
+	}
+	for i := range n {
+		copy(dst[i*tileRows16:(i+1)*tileRows16], nums[i*tileNums:])
+	}
+}
+
+// hasNegativeZero reports whether x has a zero whose sign is negative.
+func hasNegativeZero(x []float32) bool {
+	for _, v := range x {
+		if math.Float32bits(v) == 1<<31 {
+			return true
+		}
+	}
+	return false
 }
 
 // rowsOf multiplies blocks [b,b+n) of tile t with all rows of x.

@@ -53,13 +53,8 @@ func (f *quantFormat) scalesOf(h []byte, b, lane int) (d, m [2]float32) {
 	case "mxfp4":
 		d[0] = math.Float32frombits(uint32(h[lane])<<23) * 0.5
 	case "q4_k", "q5_k":
-		j := b % 4
-		s, t := byteAt(64, j)&63, byteAt(64, 4+j)&63
-		if b >= 4 {
-			s = byteAt(64, 8+j)&15 | byteAt(64, j)>>6<<4
-			t = byteAt(64, 8+j)>>4 | byteAt(64, 4+j)>>6<<4
-		}
-		d[0], m[0] = half(0)*float32(s), -(half(32) * float32(t))
+		s := h[64+32*b+lane:]
+		d[0], m[0] = half(0)*float32(s[0]), -(half(32) * float32(s[16]))
 	case "iq4_xs":
 		s := int(le.Uint32(h[32+4*lane:])>>(4*b)&15) | int(le.Uint16(h[96+2*lane:])>>(2*b)&3)<<4
 		d[0] = half(0) * float32(s-32)
@@ -75,7 +70,7 @@ func (f *quantFormat) scalesOf(h []byte, b, lane int) (d, m [2]float32) {
 			g := 2*b + p
 			switch f.name {
 			case "q6_k":
-				d[p] = half(0) * float32(int8(byteAt(32, g)))
+				d[p] = half(0) * float32(int8(h[32+16*g+lane]))
 			case "q3_k":
 				s := byteAt(32, g%8)>>(g/8*4)&15 | byteAt(32, 8+g%4)>>(g/4*2)&3<<4
 				d[p] = half(0) * float32(s-32)

@@ -5,7 +5,7 @@ package gen
 
 // Registers of constants.
 const (
-	arm3f, arm0f, arm30, arm03, arm32 = 31, 30, 29, 28, 27
+	arm0f, arm03, arm32 = 31, 30, 29
 )
 
 const scaleParams = "scales *float32, mins *float32, headers *byte, n int"
@@ -19,12 +19,12 @@ func armScales(f *file) {
 		mins bool
 	}{
 		{"scalesF16", (*arm).scaleF16, 32, 1, false}, {"scalesF16M", (*arm).scaleF16M, 64, 1, true}, {"scalesE8", (*arm).scaleE8, 16, 1, false},
-		{"scalesQ4K", (*arm).scaleQ4K, 256, 8, true}, {"scalesQ6K", (*arm).scaleQ6K, 288, 16, false}, {"scalesQ3K", (*arm).scaleQ3K, 224, 16, false},
+		{"scalesQ4K", (*arm).scaleQ4K, 320, 8, true}, {"scalesQ6K", (*arm).scaleQ6K, 288, 16, false}, {"scalesQ3K", (*arm).scaleQ3K, 224, 16, false},
 		{"scalesQ2K", (*arm).scaleQ2K, 320, 16, true}, {"scalesIQ4XS", (*arm).scaleIQ4XS, 128, 8, false},
 	} {
 		k := newArm(f, s.name+"Vector", "", scaleParams, "")
 		k.inAll("scales", "mins", "headers", "n")
-		for i, w := range []uint32{32, 0x03030303, 0x30303030, 0x0f0f0f0f, 0x3f3f3f3f} {
+		for i, w := range []uint32{32, 0x03030303, 0x0f0f0f0f} {
 			k.bits(w, arm32+i)
 		}
 		k.repeat("R3", 1, func() {
@@ -86,43 +86,31 @@ func (k *arm) scaleE8(h int) {
 	k.stq(0, "R0", 16*h)
 }
 
+// bytes stores the four bytes at off, signed or not, times register scale, at to of base.
+func (k *arm) bytes(signs string, off, h, scale int, base string, to int) {
+	const t = 7
+	k.lds("R2", off+4*h, t)
+	k.v2(signs+"XTL.8B", t, t)
+	k.v2(signs+"XTL.4H", t, t)
+	k.v2("SCVTF", t, t)
+	k.v3("FMUL", t, scale, t)
+	k.stq(t, base, to+16*h)
+}
+
 func (k *arm) scaleQ4K(h int) {
 	k.half(0, h, 0)
 	k.half(32, h, 1)
 	k.v2("FNEG", 1, 1)
-	k.u32(64, h, 2)
-	k.u32(128, h, 3)
-	k.u32(192, h, 4)
-	four := func(v, scale int, base string, n int) {
-		for j := range 4 {
-			k.scaled(v, j, false, scale, base, n+j, h)
-		}
-	}
-	k.v3("AND", 5, 2, arm3f)
-	four(5, 0, "R0", 0)
-	k.v3("AND", 5, 3, arm3f)
-	four(5, 1, "R1", 0)
-	for i, base := range []string{"R0", "R1"} { // scales, then minimums
-		k.ushr(8, 2, 2+i, 2+i)
-		k.v3("AND", 2+i, 2+i, arm30)
-		k.v3("AND", 5, 4, arm0f)
-		k.v3("ORR", 5, 5, 2+i)
-		four(5, i, base, 4)
-		k.ushr(8, 4, 4, 4)
+	for b := range 8 {
+		k.bytes("U", 64+32*b, h, 0, "R0", 64*b)
+		k.bytes("U", 80+32*b, h, 1, "R1", 64*b)
 	}
 }
 
 func (k *arm) scaleQ6K(h int) {
 	k.half(0, h, 0)
-	for g := range 4 {
-		k.u32(32+64*g, h, 1)
-		for j := range 4 {
-			k.shl(32, 24-8*j, 2, 1)
-			k.sshr(32, 24, 2, 2)
-			k.v2("SCVTF", 2, 2)
-			k.v3("FMUL", 2, 0, 2)
-			k.stq(2, "R0", 64*(4*g+j)+16*h)
-		}
+	for i := range 16 {
+		k.bytes("S", 32+16*i, h, 0, "R0", 64*i)
 	}
 }
 

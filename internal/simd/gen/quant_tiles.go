@@ -85,17 +85,11 @@ func (k tileMul) write() {
 			if k.limit == 0 {
 				k.dotSigned()
 			} else {
-				k.dot()
+				k.dot(func(t, h int) string { return k.ones() })
 			}
 			k.floats()
 			k.op("ADDQ $%d, BX", 64*k.tiles)
-			for _, p := range []string{srcCodes, "R8"} {
-				if k.tiles == 2 {
-					k.op("LEAQ (%s)(DX*2), %[1]s", p)
-				} else {
-					k.op("ADDQ DX, %s", p)
-				}
-			}
+			k.forward([]string{srcCodes, "R8"})
 		})
 		k.op("SUBQ R12, %s", srcCodes)
 		k.op("SUBQ R13, R8")
@@ -104,6 +98,17 @@ func (k tileMul) write() {
 		k.op("ADDQ $4, R11")
 	})
 	k.ret()
+}
+
+// forward leads addresses to the next group.
+func (k tileMul) forward(bases []string) {
+	for _, p := range bases {
+		if k.tiles == 2 {
+			k.op("LEAQ (%s)(DX*2), %[1]s", p)
+		} else {
+			k.op("ADDQ DX, %s", p)
+		}
+	}
 }
 
 // of is the base of an address in tile t of a group.
@@ -142,8 +147,9 @@ func (k tileMul) acts(group []int) {
 	}
 }
 
-// dot: sums of products in 16 bits go to 32 bits before they might not hold those of another group.
-func (k tileMul) dot() {
+// dot: sums of products in 16 bits go to 32 bits before they might not hold those of another group, multiplied by what factor names for
+// half h of tile t.
+func (k tileMul) dot(factor func(t, h int) string) {
 	pairs, wide := 0, false
 	for g, group := range k.groups {
 		k.acts(group)
@@ -164,11 +170,11 @@ func (k tileMul) dot() {
 		}
 		k.each(func(t, h int) {
 			from, to := k.r(2*t+h), k.r(tileWide+2*t+h)
-			if wide {
-				k.op("VPMADDWD %s, %s, %[2]s", k.ones(), from)
+			if by := factor(t, h); wide {
+				k.op("VPMADDWD %s, %s, %[2]s", by, from)
 				k.op("VPADDD %s, %s, %[2]s", from, to)
 			} else {
-				k.op("VPMADDWD %s, %s, %s", k.ones(), from, to)
+				k.op("VPMADDWD %s, %s, %s", by, from, to)
 			}
 		})
 		pairs, wide = 0, true

@@ -60,13 +60,13 @@ var rowFormats = []rowFormat{
 		k.op("VMOVQ X0, %d(DI)", 8*k.h)
 		k.words(1, 0, 4)
 	}},
-	{[]string{"q4_k"}, 144, 256, 8 * 256, []uint32{0x0f0f0f0f, 0xf0f0f0f0}, func(k rowPack) {
+	{[]string{"q4_k"}, 144, 320, 8 * 256, []uint32{0x0f0f0f0f, 0xf0f0f0f0}, func(k rowPack) {
 		k.headerQ4K()
 		for i := range 4 {
 			k.nibbles(16+32*i, 2*i*256, (2*i+1)*256)
 		}
 	}},
-	{[]string{"q5_k"}, 176, 256, 8 * 320, []uint32{0x0f0f0f0f, 0xf0f0f0f0, 0, 0x01010101}, func(k rowPack) {
+	{[]string{"q5_k"}, 176, 320, 8 * 320, []uint32{0x0f0f0f0f, 0xf0f0f0f0, 0, 0x01010101}, func(k rowPack) {
 		k.headerQ4K()
 		for i := range 4 {
 			k.nibbles(48+32*i, 2*i*320, (2*i+1)*320)
@@ -76,8 +76,9 @@ var rowFormats = []rowFormat{
 	{[]string{"q6_k"}, 210, 288, 8 * 384, []uint32{0x0f0f0f0f, 0xf0f0f0f0, 0x03030303}, func(k rowPack) {
 		k.halves(208, 0)
 		k.quad(192, 0)
+		k.bytesOrder()
 		for i := range 4 {
-			k.store(i, 32+64*i, "DI")
+			k.bytes(i, 32+64*i, 16)
 		}
 		for half := range 2 {
 			for j := range 2 {
@@ -250,15 +251,50 @@ func (k rowPack) split(r int) {
 	k.op("VPERMQ $0xD8, Y%d, Y%[1]d", r)
 }
 
-// headerQ4K: two halves and three words.
-func (k rowPack) headerQ4K() {
-	k.quad(0, 0)
-	for i := range 3 {
-		k.store(1+i, 64+64*i, "DI")
+// Registers of bytes: what order it wants within 16 bytes, and of words.
+const orderBytes, orderWords = 10, 11
+
+func (k rowPack) bytesOrder() {
+	k.file.datum("bytesOrder", []uint32{0x0c080400, 0x0d090501, 0x0e0a0602, 0x0f0b0703})
+	k.file.datum("bytesWords", []uint32{0, 4, 1, 5, 2, 6, 3, 7})
+	k.op("VBROADCASTI128 bytesOrder<>(SB), Y%d", orderBytes)
+	k.op("VMOVDQU bytesWords<>(SB), Y%d", orderWords)
+}
+
+// bytes moves byte j of the word of each row, in register r, to the array of bytes of the header at to+j*step.
+func (k rowPack) bytes(r, to, step int) {
+	const t = 8
+	to += 8 * k.h
+	k.op("VPSHUFB Y%d, Y%d, Y%d", orderBytes, r, t)
+	k.op("VPERMD Y%d, Y%d, Y%[1]d", t, orderWords)
+	k.op("VEXTRACTI128 $1, Y%d, X%d", t, t+1)
+	for i, x := range []int{t, t + 1} {
+		k.op("VMOVQ X%d, %d(DI)", x, to+2*i*step)
+		k.op("VPEXTRQ $1, X%d, %d(DI)", x, to+(2*i+1)*step)
 	}
+}
+
+// headerQ4K: two halves, and scales and minimums of six bits (see headerQ4K in matrix_pack.go).
+func (k rowPack) headerQ4K() {
+	const a, b = 4, 5
+	k.quad(0, 0)
 	k.split(0)
 	k.op("VMOVDQU X0, %d(DI)", 16*k.h)
 	k.op("VEXTRACTI128 $1, Y0, %d(DI)", 32+16*k.h)
+	k.bytesOrder()
+	for i := range 2 { // scales, then minimums
+		const w, low, six = 1, 3, 6
+		k.op("VPBROADCASTD %s, Y%d", k.file.const32(0x3f3f3f3f), six)
+		k.op("VPAND Y%d, Y%d, Y%d", six, w+i, a)
+		k.bytes(a, 64+16*i, 32)
+		k.op("VPSRLD $2, Y%d, Y%d", w+i, b)
+		k.op("VPAND Y%d, Y%d, Y%d", six, b, b)
+		k.op("VPANDN Y%d, Y%d, Y%d", b, maskLow, b) // the upper two bits
+		k.op("VPAND Y%d, Y%d, Y%d", maskLow, low, a)
+		k.op("VPOR Y%d, Y%d, Y%[2]d", b, a)
+		k.bytes(a, 64+32*4+16*i, 32)
+		k.op("VPSRLD $4, Y%d, Y%[1]d", low)
+	}
 }
 
 // nibbles: of 32 bytes the low nibbles are the block at low, the high ones that at high.

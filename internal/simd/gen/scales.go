@@ -20,7 +20,7 @@ columns or each half of one. See matrix_layout.go for the headers. Beside them, 
 			outs int // scales it makes
 			min  bool
 		}{
-			{"scalesQ4K", scaleKernel.q4k, 256, 8, true},
+			{"scalesQ4K", scaleKernel.q4k, 320, 8, true},
 			{"scalesQ6K", scaleKernel.q6k, 288, 16, false},
 			{"scalesQ3K", scaleKernel.q3k, 224, 16, true},
 			{"scalesQ2K", scaleKernel.q2k, 320, 16, true},
@@ -58,15 +58,13 @@ func newScaleKernel(f *file, v isa, name string) scaleKernel {
 }
 
 const (
-	c3f, c0f, c30, c03 = 15, 14, 13, 12
-	byte0              = 8 // registers 8 to 11 pick byte 0 to 3 of every lane
+	c0f, c03 = 15, 14
+	byte0    = 8 // registers 8 to 11 pick byte 0 to 3 of every lane
 )
 
 // constants loads masks.
 func (k scaleKernel) constants() {
-	k.words(0x3f3f3f3f, c3f)
 	k.words(0x0f0f0f0f, c0f)
-	k.words(0x30303030, c30)
 	k.words(0x03030303, c03)
 	for j := range 4 {
 		w := []uint32{0x80808000, 0x80808004, 0x80808008, 0x8080800c} // control bytes for lanes 0-3 of byte 0
@@ -210,53 +208,31 @@ func scalesF32(f *file, v isa) {
 	k.ret()
 }
 
-// q4k: d, m (half), 12 bytes of six-bit numbers: bytes 0-3 and 4-7 hold scales 0-3 and minimums 0-3 in their low six bits,
-// bytes 8-11 the low nibbles of scales and minimums 4-7, whose upper two bits are those of bytes 0-3 and 4-7.
+// bytes stores 16 bytes at disp (one half of them: 8), signed or not, times scale, at off of ptr.
+func (k scaleKernel) bytes(extend string, disp, h, scale int, ptr string, off int) {
+	const t = 2
+	k.op("%s %d(SI), %s", extend, disp+8*h, k.r(t))
+	k.op("VCVTDQ2PS %s, %[1]s", k.r(t))
+	k.op("VMULPS %s, %s, %[2]s", k.r(scale), k.r(t))
+	k.op("VMOVUPS %s, %d(%s)", k.r(t), off+32*h, ptr)
+}
+
+// q4k: d, m (half), and a byte for the scale and one for the minimum of each block.
 func (k scaleKernel) q4k(h int) {
 	k.f16(0, h, 0)
 	k.f16(32, h, 1)
 	k.negate(1, 2)
-	k.u32(64, h, 2)
-	k.u32(128, h, 3)
-	k.u32(192, h, 4)
-	four := func(v int, scale int, ptr string, n int) {
-		for j := range 4 {
-			k.put(v, j, -1, scale, ptr, n+j, h)
-		}
+	for b := range 8 {
+		k.bytes("VPMOVZXBD", 64+32*b, h, 0, "DI", 64*b)
+		k.bytes("VPMOVZXBD", 80+32*b, h, 1, "BX", 64*b)
 	}
-	k.and(c3f, 2, 5)
-	four(5, 0, "DI", 0)
-	k.and(c3f, 3, 5)
-	four(5, 1, "BX", 0)
-	k.op("VPSRLD $2, %s, %[1]s", k.r(2))
-	k.and(c30, 2, 2)
-	k.and(c0f, 4, 5)
-	k.or(2, 5)
-	four(5, 0, "DI", 4)
-	k.op("VPSRLD $2, %s, %[1]s", k.r(3))
-	k.and(c30, 3, 3)
-	k.op("VPSRLD $4, %s, %[1]s", k.r(4))
-	k.and(c0f, 4, 5)
-	k.or(3, 5)
-	four(5, 1, "BX", 4)
 }
 
 // q6k: d (half), 16 signed bytes.
 func (k scaleKernel) q6k(h int) {
 	k.f16(0, h, 0)
-	for g := range 4 {
-		k.u32(32+64*g, h, 1)
-		for j := range 4 {
-			k.shift(1, 8*j, 24, 2)
-			from := 2
-			if j == 3 {
-				from = 1
-			}
-			k.op("VPSRAD $24, %s, %s", k.r(from), k.r(2))
-			k.op("VCVTDQ2PS %s, %[1]s", k.r(2))
-			k.op("VMULPS %s, %s, %[2]s", k.r(0), k.r(2))
-			k.op("VMOVUPS %s, %d(DI)", k.r(2), 64*(4*g+j)+32*h)
-		}
+	for i := range 16 {
+		k.bytes("VPMOVSXBD", 32+16*i, h, 0, "DI", 64*i)
 	}
 }
 
