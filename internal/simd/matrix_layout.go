@@ -23,9 +23,9 @@ import (
 //	2 bits   2 planes: plane g has vector 4g+j in bits 2j, 2j+1
 //	3 bits   as 2 bits, and a plane with the upper bit of vector i in bit i
 //
-// Headers hold, for all 16 rows side by side, what the stored format has: halves, words of 32 bits, bytes. Those of q4_k, q5_k and q6_k
-// are made to be read by the kernels that multiply: behind the halves lie, for every block, its scales of 16 rows, one byte each, and
-// then its minimums, or in q6_k the scales of its other half.
+// Headers hold, for all 16 rows side by side, what the stored format has: halves, words of 32 bits, bytes. In those of q4_k, q5_k and q6_k
+// scales are unpacked: behind the halves lie, for every block, its scales of 16 rows, one byte each, and then its minimums, or in q6_k the
+// scales of its other half. A kernel multiplies with those of q4_k as they are.
 
 const (
 	tileRows16 = 16

@@ -132,10 +132,9 @@ func (f *quantFormat) other() int {
 // plainScales reports whether the headers are a scale in float16 for every block and row and nothing else.
 func (f *quantFormat) plainScales() bool { return f.section == 1 && f.header == 2*tileRows16 }
 
-// byteScales reports whether headers are halves and a byte for every scale and minimum, as kernels read them.
-func (f *quantFormat) byteScales() bool {
-	return f.name == "q4_k" || f.name == "q5_k" || f.name == "q6_k"
-}
+// byteScales reports whether kernels read scales and minimums from the header as they are, a byte each. For q5_k and q6_k, whose headers
+// are of the same kind, that was no faster: unpacking their codes takes the time that decoding scales does.
+func (f *quantFormat) byteScales() bool { return f.name == "q4_k" }
 
 // numbersFrom returns the scales and the other numbers of a row from block b on.
 func (f *quantFormat) numbersFrom(meta []float32, blocks, b int) (d, other []float32) {
@@ -213,7 +212,7 @@ func (m *Matrix) vecSections(s *scratch, dst []float32, x *Acts, t, n int, add b
 		tiles := min(2, n-i)
 		groups := (n - i) / tiles
 		tile := m.tile(t + i)
-		matSectionKernel(m.quant.codes, tiles, &nums[i*tileNums], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks/m.quant.section, groups)
+		matSectionKernel(tiles, &nums[i*tileNums], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks/m.quant.section, groups)
 		i += tiles * groups
 	}
 	for i := range n {

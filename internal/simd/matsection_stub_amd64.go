@@ -9,15 +9,3 @@ func matSection4x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *i
 
 //go:noescape
 func matSection4x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int)
-
-//go:noescape
-func matSection5x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int)
-
-//go:noescape
-func matSection5x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int)
-
-//go:noescape
-func matSection6x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int)
-
-//go:noescape
-func matSection6x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int)

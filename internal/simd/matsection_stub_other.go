@@ -11,19 +11,3 @@ func matSection4x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *i
 func matSection4x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
 	panic(noKernels)
 }
-
-func matSection5x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
-	panic(noKernels)
-}
-
-func matSection5x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
-	panic(noKernels)
-}
-
-func matSection6x2AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
-	panic(noKernels)
-}
-
-func matSection6x1AVX2(nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
-	panic(noKernels)
-}

@@ -2,21 +2,13 @@
 
 package simd
 
-// matSectionKernel runs the kernel of those codes for groups of that many tiles.
-func matSectionKernel(c codeLayout, tiles int, nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
-	switch int(c)<<4 | tiles {
-	case int(size4)<<4 | 2:
+// matSectionKernel runs the kernel of Q4_K for groups of that many tiles.
+func matSectionKernel(tiles int, nums *float32, codes *byte, headers *byte, step int, q *int8, meta *float32, off int, sections int, groups int) {
+	switch tiles {
+	case 2:
 		matSection4x2AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
-	case int(size4)<<4 | 1:
+	case 1:
 		matSection4x1AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
-	case int(size5)<<4 | 2:
-		matSection5x2AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
-	case int(size5)<<4 | 1:
-		matSection5x1AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
-	case int(size6)<<4 | 2:
-		matSection6x2AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
-	case int(size6)<<4 | 1:
-		matSection6x1AVX2(nums, codes, headers, step, q, meta, off, sections, groups)
 	default:
 		panic(noKernels)
 	}

@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Kernels of AVX2 for one row of activations and formats whose headers hold bytes: a header is the scales in float16 of a section of
-// 8 blocks, where there are minimums a second such array, and for each block 32 bytes that are multiplied with them. They go several
-// tiles side by side as those of quant_tiles.go do.
+// Kernels of AVX2 for one row of activations and Q4_K, whose headers hold bytes: a header is the scales of a section of 8 blocks in float16, then
+// those of the minimums, and for each block 32 bytes that are multiplied with them. They go several tiles side by side as those of
+// quant_tiles.go do.
 //
 // No scale is decoded for its own sake. Sums of products of 16 bits are widened by a multiplication with ones elsewhere; here that is
 // one with the bytes of the scales, which makes the integer sum times the scale. That is less than 2^24, so the float operations
 // that follow give the same bits: (d*s)*isum and d*(s*isum) both round one exact product. Only the sign of a zero may differ.
 
-// sectionBlocks is the blocks of a section, blockScales the bytes of one in a header.
-const sectionBlocks, blockScales = 8, 32
+// sectionBlocks is the blocks of a section, blockScales the bytes of one in a header and firstScale where they begin, behind the halves.
+const sectionBlocks, blockScales, firstScale = 8, 32, 64
 
 // numBytes is what the kernels keep of each tile: 16 float sums, and the section's scales and those of minimums as float32.
 const numBytes = 3 * 64
@@ -23,20 +23,15 @@ const matSectionParams = "nums *float32, codes *byte, headers *byte, step int, q
 
 func sectionFile() *file {
 	f := &file{name: "matsection", about: `
-Quantized weights times one row of activations, several tiles side by side, AVX2, for headers of bytes. See matrix_layout.go for the
+Weights in Q4_K times one row of activations, several tiles side by side, AVX2. See matrix_layout.go for the
 layout and vecGeneric in matrix_quant.go for the meaning.`}
 	var b strings.Builder
-	fmt.Fprintf(&b, "// matSectionKernel runs the kernel of those codes for groups of that many tiles.\n")
-	fmt.Fprintf(&b, "func matSectionKernel(c codeLayout, tiles int, %s) {\n\tswitch int(c)<<4 | tiles {\n", matSectionParams)
-	for _, m := range []struct {
-		codes
-		kind
-	}{{codes4, affine}, {codes5, affine}, {codes6, centredHalf}} {
-		for tiles := 2; tiles > 0; tiles-- {
-			k := sectionMul{tileMul{newQuantKernel(f, avx2, fmt.Sprintf("matSection%sx%d", m.codes.name, tiles), "", matSectionParams, m.codes), m.kind, tiles}}
-			k.write()
-			fmt.Fprintf(&b, "\tcase int(size%s)<<4 | %d:\n\t\t%s(%s)\n", m.codes.name, tiles, k.fn.name, names(matSectionParams))
-		}
+	fmt.Fprintf(&b, "// matSectionKernel runs the kernel of Q4_K for groups of that many tiles.\n")
+	fmt.Fprintf(&b, "func matSectionKernel(tiles int, %s) {\n\tswitch tiles {\n", matSectionParams)
+	for tiles := 2; tiles > 0; tiles-- {
+		k := sectionMul{tileMul{newQuantKernel(f, avx2, fmt.Sprintf("matSection%sx%d", codes4.name, tiles), "", matSectionParams, codes4), affine, tiles}}
+		k.write()
+		fmt.Fprintf(&b, "\tcase %d:\n\t\t%s(%s)\n", tiles, k.fn.name, names(matSectionParams))
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
 	f.table = b.String()
@@ -70,7 +65,7 @@ func (k sectionMul) write() {
 	k.loop("CX", 1, func() {
 		tiles([]string{"R8"}, k.prepare)
 		k.op("SUBQ R13, R8")
-		k.op("ADDQ $%d, R8", k.firstScale()-blockScales)
+		k.op("ADDQ $%d, R8", firstScale-blockScales)
 		k.op("MOVQ $%d, R9", sectionBlocks)
 		k.loop("R9", 1, func() {
 			tiles([]string{srcCodes, "R8"}, k.block)
@@ -84,42 +79,23 @@ func (k sectionMul) write() {
 	k.ret()
 }
 
-// firstScale is where the bytes begin in a header, behind the halves.
-func (k sectionMul) firstScale() int {
-	if k.kd.affine {
-		return 64
-	}
-	return 32
-}
-
-// prepare makes the scales of the section float32. Signed bytes come 256 times too large, so these are that much smaller.
+// prepare makes the scales of the section float32.
 func (k sectionMul) prepare() {
-	if !k.kd.affine {
-		k.words(0x3b800000, 1) // 1/256
-	}
 	k.each(func(t, h int) {
-		for disp := 0; disp < k.firstScale(); disp += 32 {
+		for disp := 0; disp < firstScale; disp += 32 {
 			k.op("VCVTPH2PS %d(%s), %s", disp+16*h, k.of(t, "R8"), k.r(0))
-			if !k.kd.affine {
-				k.op("VMULPS %s, %s, %[2]s", k.r(1), k.r(0))
-			}
 			k.op("VMOVUPS %s, %d(BX)", k.r(0), numBytes*t+64+2*disp+32*h)
 		}
 	})
 }
 
 func (k sectionMul) block() {
-	if k.kd.half {
-		k.dotHalves()
-		k.floatsHalves()
-	} else {
-		k.dot(func(t, h int) string {
-			k.op("VBROADCASTI128 (%s), %s", k.of(t, "R8"), k.r(extra))
-			k.pick(h, "Pairs", 0x80008000, 0x00010001, extra, extra)
-			return k.r(extra)
-		})
-		k.floats()
-	}
+	k.dot(func(t, h int) string {
+		k.op("VBROADCASTI128 (%s), %s", k.of(t, "R8"), k.r(extra))
+		k.pick(h, "Pairs", 0x80008000, 0x00010001, extra, extra)
+		return k.r(extra)
+	})
+	k.floats()
 }
 
 // pick takes the bytes of half h of the rows from register from, which has them all in both its halves. Control bytes are those of the
@@ -152,65 +128,6 @@ func (k sectionMul) floats() {
 		k.op("VMULPS %d(BX), %s, %[2]s", nums+128, k.r(low))
 		k.op("VFMADD231PS %s, %s, %s", k.r(da), isum, sum)
 		k.op("VFNMADD231PS %s, %s, %s", k.r(other), k.r(low), sum)
-		k.op("VMOVUPS %s, %d(BX)", sum, nums)
-	})
-}
-
-// narrow is the register of the sums of part p of a block.
-func (k sectionMul) narrow(p, t, h int) int { return 4*p + 2*t + h }
-
-// dotHalves: products of codes of six bits and 16 columns add up modulo 2^16; less 32 times the activations, which is what code zero
-// stands for, the sum fits.
-func (k sectionMul) dotHalves() {
-	const t0, t1 = 9, 10
-	for g, group := range k.groups {
-		k.acts(group)
-		k.each(func(t, h int) {
-			k.unpack(k.of(t, srcCodes), 0, g, h, func(i int) {
-				act, sum := k.r(tileActs[indexOf(group, i)]), k.r(k.narrow(i/4, t, h))
-				if g == 0 {
-					k.op("VPMADDUBSW %s, %s, %s", act, k.r(code), sum)
-					return
-				}
-				k.op("VPMADDUBSW %s, %s, %[2]s", act, k.r(code))
-				k.op("VPADDW %s, %s, %[2]s", k.r(code), sum)
-			})
-		})
-	}
-	k.words(0x20202020, t0)
-	k.op("VPMADDUBSW (%s), %s, %s", srcQ, k.r(t0), k.r(t1))
-	for _, order := range []int{0x4e, 0xb1} {
-		k.op("VPSHUFD $%d, %s, %s", order, k.r(t1), k.r(t0))
-		k.op("VPADDW %s, %s, %[2]s", k.r(t0), k.r(t1))
-	}
-	k.op("VPERMQ $0x44, %s, %s", k.r(t1), k.r(t0))
-	k.op("VPERMQ $0xEE, %s, %s", k.r(t1), k.r(t1))
-	for p, zero := range []int{t0, t1} {
-		k.each(func(t, h int) {
-			sum := k.r(k.narrow(p, t, h))
-			if h == 0 {
-				k.op("VBROADCASTI128 %d(%s), %s", 16*p, k.of(t, "R8"), k.r(packed))
-			}
-			k.pick(h, "High", 0x00800080, 0x01000100, packed, code) // to the upper bytes, for their sign
-			k.op("VPSUBW %s, %s, %[2]s", k.r(zero), sum)
-			k.op("VPMADDWD %s, %s, %[2]s", k.r(code), sum)
-		})
-	}
-}
-
-// floatsHalves: sum += (d*isum)*da for both parts, with isum times the scale already.
-func (k sectionMul) floatsHalves() {
-	const da = extra
-	k.op("VBROADCASTSS (R10), %s", k.r(da))
-	k.each(func(t, h int) {
-		sum, nums := k.r(tileSum), numBytes*t+32*h
-		k.op("VMOVUPS %d(BX), %s", nums, sum)
-		for p := range 2 {
-			isum := k.r(k.narrow(p, t, h))
-			k.op("VCVTDQ2PS %s, %[1]s", isum)
-			k.op("VMULPS %d(BX), %s, %[2]s", nums+64, isum)
-			k.op("VFMADD231PS %s, %s, %s", k.r(da), isum, sum)
-		}
 		k.op("VMOVUPS %s, %d(BX)", sum, nums)
 	})
 }
