@@ -132,7 +132,14 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	wide, narrow := tasks(outs, taskRows), tasks(outs, narrowRows)
 	var ts []task
 	var b *batch
-	loop := func(i, _ int) { b.linear(&outs[ts[i].out], ts[i].lo, ts[i].hi) }
+	loop := func(i, end int) {
+		for i < end {
+			first := ts[i]
+			for i++; i < end && ts[i].out == first.out; i++ {
+			}
+			b.linear(&outs[first.out], first.lo, ts[i-1].hi)
+		}
+	}
 	made := c.before[in]
 	var rounds bool // with the work before it
 	before := func(lo, hi int) {
@@ -168,8 +175,11 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			if made == nil || !rounds {
 				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.e.quantized(outs[lo:hi]))
 			}
-			ts = of(all, lo, hi)
-			par.For(len(ts), 1, loop)
+			if ts = of(all, lo, hi); b.rows == 1 {
+				par.Runs(len(ts), loop)
+			} else {
+				par.For(len(ts), 1, loop)
+			}
 		}
 		b = nil
 	})

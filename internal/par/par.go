@@ -50,6 +50,25 @@ func For(n, grain int, f func(lo, hi int)) {
 	p.finish()
 }
 
+// Runs calls f(lo, hi) for runs of consecutive numbers of [0,n), several at a time, and returns when all are done: For where the work
+// on a number does not depend on which others its chunk has. Each thread goes through a stretch of the numbers in order, a third of what is
+// left of it at a time, and then takes single numbers from the stretches of others: few calls, and little to wait for at the end.
+func Runs(n int, f func(lo, hi int)) {
+	if n == 0 {
+		return
+	}
+	if n == 1 || Threads() == 1 || !shared.acquire() {
+		f(0, n)
+		return
+	}
+	p := shared
+	p.n, p.grain, p.f, p.runs = n, 1, f, true
+	k := min(Threads(), n)
+	p.share(n, k)
+	p.offer(k - 1)
+	p.finish()
+}
+
 // each is For on one thread.
 func each(n, grain int, f func(lo, hi int)) {
 	for lo := 0; lo < n; lo += grain {

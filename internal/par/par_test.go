@@ -43,6 +43,34 @@ func TestForCoversEveryIndexOnce(t *testing.T) {
 	})
 }
 
+// Every number comes once, whoever takes it, and few calls do.
+func TestRunsCoverEveryNumberOnce(t *testing.T) {
+	defer SetThreads(0)
+	for _, k := range []int{1, 2, 3, 8} {
+		SetThreads(k)
+		for _, n := range []int{0, 1, 2, 3, 7, 64, 1000} {
+			seen, calls := make([]atomic.Int32, n), atomic.Int32{}
+			Runs(n, func(lo, hi int) {
+				if lo >= hi {
+					t.Errorf("%d threads, %d numbers: a run from %d to %d", k, n, lo, hi)
+				}
+				calls.Add(1)
+				for i := lo; i < hi; i++ {
+					seen[i].Add(1)
+				}
+			})
+			for i := range seen {
+				if c := seen[i].Load(); c != 1 {
+					t.Fatalf("%d threads, %d numbers: %d came %d times", k, n, i, c)
+				}
+			}
+			if k == 1 && calls.Load() > 1 {
+				t.Errorf("%d numbers took %d calls on one thread", n, calls.Load())
+			}
+		}
+	}
+}
+
 // The writes of all chunks must be visible to the caller: plain memory, so the race detector looks too.
 func TestForPublishesWrites(t *testing.T) {
 	withThreads(t, func(t *testing.T) {

@@ -34,6 +34,7 @@ type pool struct {
 	// The job: chunks of [0,n) handed out by shares, one for each thread, or, where crew is set, one call of crew on each thread.
 	n, grain int
 	f        func(lo, hi int)
+	runs     bool // a thread takes several chunks of its own share at a time
 	crew     func(w *Worker)
 	shares   []share
 	barrier  barrier
@@ -141,8 +142,13 @@ func (p *pool) work(t *thread) {
 func (p *pool) chunks(id int) {
 	n, grain, f := p.n, p.grain, p.f
 	for i := range p.shares {
-		for s := &p.shares[(id+i)%len(p.shares)]; s.next.Load() < s.end; {
-			c := s.next.Add(1) - 1
+		s := &p.shares[(id+i)%len(p.shares)]
+		for next := s.next.Load(); next < s.end; next = s.next.Load() {
+			take := int64(1)
+			if p.runs && i == 0 {
+				take = (s.end-next)/3 + 1
+			}
+			c := s.next.Add(take) - take // others may have come between
 			if c >= s.end {
 				break
 			}
@@ -150,7 +156,7 @@ func (p *pool) chunks(id int) {
 				return
 			}
 			lo := int(c) * grain
-			f(lo, lo+min(grain, n-lo))
+			f(lo, min(n, lo+int(min(take, s.end-c))*grain))
 		}
 	}
 }
@@ -170,7 +176,7 @@ func (p *pool) finish() {
 			}
 		}
 		value := p.panicked
-		p.f, p.crew, p.panicked = nil, nil, nil
+		p.f, p.crew, p.panicked, p.runs = nil, nil, nil, false
 		p.failed.Store(false)
 		p.busy.Store(false)
 		if value != nil {

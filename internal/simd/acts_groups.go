@@ -80,7 +80,7 @@ func (m *Matrix) chunks(s *scratch, x *Acts, t, n, size int, add bool) {
 			for b := 0; b < m.blocks; b += rowsChunk {
 				from := b - b%vecChunk
 				if b == from {
-					m.quant.decodeScales(s, m.tile(t+i), b, min(vecChunk, m.blocks-b))
+					m.decodeScales(s, t+i, b, min(vecChunk, m.blocks-b))
 				}
 				one(x.groupCodes(s, words, b, 0), i, b, from)
 			}
@@ -91,7 +91,7 @@ func (m *Matrix) chunks(s *scratch, x *Acts, t, n, size int, add bool) {
 		blocks := min(rowsChunk, m.blocks-b)
 		q := x.groupCodes(s, words, b, blocks)
 		for i := range n {
-			m.quant.decodeScales(s, m.tile(t+i), b, blocks)
+			m.decodeScales(s, t+i, b, blocks)
 			one(q, i, b, b)
 		}
 	}
@@ -122,7 +122,7 @@ func (a *Acts) groupCodes(s *scratch, words bool, b, n int) chunkActs {
 // row. The scales in s begin with those of block from.
 func (m *Matrix) groups(s *scratch, sums []float32, x *Acts, q chunkActs, raw bool, t, b, n, from int, load bool) {
 	f, a := m.quant, &x.grouped
-	packed := m.tile(t)[m.headerSize+b*blockBytes[f.codes]:][:n*blockBytes[f.codes]]
+	packed := m.codes(t, b)[:n*blockBytes[f.codes]]
 	whole, rest := x.rows/groupRows, x.rows%groupRows
 	codes := s.codes
 	switch {
@@ -163,7 +163,7 @@ func (m *Matrix) ahead(t, b, groups int) (at, step int) {
 		t, b = t+1, 0
 	}
 	size := blockBytes[f.codes]
-	at = t*m.tileBytes + m.headerSize + b*size
+	at = t*m.tileBytes + m.unitHead + b*size
 	if f.section > 0 && b%vecChunk == 0 && at < len(m.data) {
 		from, to := b/f.section*f.header, (b+min(vecChunk, m.blocks-b))/f.section*f.header
 		prefetchLines(&m.data[t*m.tileBytes+from], (to-from+63)/64)

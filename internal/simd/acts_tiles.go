@@ -73,7 +73,7 @@ var tileShapes = func() map[[2]int]*[64]byte {
 func (m *Matrix) rowsTiled(s *scratch, dst []float32, ld int, x *Acts, t, b, n int, load bool) {
 	f, a := m.quant, &x.tiled
 	codes := m.chunkCodes(s, t, b, n)
-	if f.codes != size8 || f.kind == kindSA {
+	if f.codes != size8 || f.kind == kindSA || !m.whole() {
 		zero := f.zero
 		switch {
 		case f.kind == kindSA:
@@ -81,7 +81,7 @@ func (m *Matrix) rowsTiled(s *scratch, dst []float32, ld int, x *Acts, t, b, n i
 		case f.kind.affine():
 			zero = 0
 		}
-		expandKernel(f.codes, &s.codes[0], &codes[0], n, zero)
+		expandKernel(f.codes, &s.codes[0], &codes[0], n, zero, m.unit, m.unitHead)
 		codes = s.codes
 	}
 	sums, ss, step := a.s, a.ds, tileRows16

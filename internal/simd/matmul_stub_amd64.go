@@ -5,28 +5,28 @@
 package simd
 
 //go:noescape
-func expand8AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand8AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expand4AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expand5AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand5AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expand6AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand6AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expand2AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand2AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expand3AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expand3AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
-func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int)
+func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int)
 
 //go:noescape
 func matMul8Sx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int)

@@ -4,21 +4,37 @@
 
 package simd
 
-func expand8AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand8AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expand4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expand5AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand5AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expand6AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand6AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expand2AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand2AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expand3AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expand3AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expandIQ4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
-func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int) { panic(noKernels) }
+func expandFP4AVX512(dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
+	panic(noKernels)
+}
 
 func matMul8Sx12AVX512(dst *float32, ld int, codes *byte, scales *float32, mins *float32, q *int8, qs int, meta *float32, ms int, off int, blocks int, groups int, init int) {
 	panic(noKernels)

@@ -102,25 +102,25 @@ func matMulKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, cod
 	}
 }
 
-// expandKernel unpacks codes to bytes, for AVX-512.
-func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {
+// expandKernel unpacks codes to bytes, for AVX-512; signed bytes less a zero of 128 are unsigned.
+func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {
 	switch c {
 	case size8:
-		expand8AVX512(dst, codes, blocks, zero)
+		expand8AVX512(dst, codes, blocks, zero, unit, skip)
 	case size4:
-		expand4AVX512(dst, codes, blocks, zero)
+		expand4AVX512(dst, codes, blocks, zero, unit, skip)
 	case size5:
-		expand5AVX512(dst, codes, blocks, zero)
+		expand5AVX512(dst, codes, blocks, zero, unit, skip)
 	case size6:
-		expand6AVX512(dst, codes, blocks, zero)
+		expand6AVX512(dst, codes, blocks, zero, unit, skip)
 	case size2:
-		expand2AVX512(dst, codes, blocks, zero)
+		expand2AVX512(dst, codes, blocks, zero, unit, skip)
 	case size3:
-		expand3AVX512(dst, codes, blocks, zero)
+		expand3AVX512(dst, codes, blocks, zero, unit, skip)
 	case sizeIQ4:
-		expandIQ4AVX512(dst, codes, blocks, zero)
+		expandIQ4AVX512(dst, codes, blocks, zero, unit, skip)
 	case sizeFP4:
-		expandFP4AVX512(dst, codes, blocks, zero)
+		expandFP4AVX512(dst, codes, blocks, zero, unit, skip)
 	default:
 		panic(noKernels)
 	}

@@ -12,12 +12,14 @@ type Matrix struct {
 	rowBytes   int
 
 	// Quantized formats.
-	quant      *quantFormat
-	blocks     int // of 32 columns
-	tileBytes  int
-	headerSize int // bytes of all headers of a tile, which is where its codes start
-	data       []byte
-	chunk      *weightChunk // that data is cut from
+	quant     *quantFormat
+	blocks    int // of 32 columns
+	tileBytes int
+	unit      int // blocks of a unit
+	unitHead  int // bytes of its headers, which is where its codes start
+	unitBytes int
+	data      []byte
+	chunk     *weightChunk // that data is cut from
 
 	// Float formats.
 	float  floatFormat
@@ -49,12 +51,7 @@ func NewMatrix(format string, rows, cols int) (*Matrix, error) {
 		return nil, err
 	}
 	m.blocks = (cols + blockCols - 1) / blockCols
-	sections := 1
-	if m.quant.section > 0 {
-		sections = m.blocks / m.quant.section
-	}
-	m.headerSize = (sections*m.quant.header + 63) &^ 63
-	m.tileBytes = m.headerSize + m.blocks*blockBytes[m.quant.codes]
+	m.layOut()
 	m.data, m.chunk = weightBytes(tiles * m.tileBytes)
 	return m, nil
 }
@@ -105,16 +102,14 @@ func (m *Matrix) Pack(row int, data []byte) {
 }
 
 func (m *Matrix) packQuant(r int, src []byte) {
-	f, tile, lane := m.quant, m.tile(r/tileRows16), r%tileRows16
-	h, c := tile, tile[m.headerSize:]
+	f, t, lane := m.quant, r/tileRows16, r%tileRows16
 	if f.section == 0 {
-		f.pack(h, c, lane, src)
+		f.pack(m.header(t, 0), m.codes(t, 0), lane, src)
 		return
 	}
-	step := f.section * blockBytes[f.codes]
-	for ; len(src) > 0; src = src[f.bytes:] {
-		f.pack(h, c, lane, src[:f.bytes])
-		h, c = h[f.header:], c[step:]
+	for b := 0; len(src) > 0; b += f.section {
+		f.pack(m.header(t, b), m.codes(t, b), lane, src[:f.bytes])
+		src = src[f.bytes:]
 	}
 }
 

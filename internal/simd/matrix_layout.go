@@ -8,10 +8,11 @@ import (
 
 // The memory of a packed matrix.
 //
-// A tile is 16 consecutive rows, a block 32 consecutive columns. A tile is its headers (scales, minimums), one after the
-// other, each for a section of one or more blocks, and behind them, from a multiple of 64 bytes on, the codes of its
-// blocks. Tiles follow each other, so a matrix is read from front to back. Rows behind the last and columns behind the
-// last are zeros.
+// A tile is 16 consecutive rows, a block 32 consecutive columns. A tile is units, one after the other: headers (scales,
+// minimums), each for a section of one or more blocks, and behind them the codes of these blocks. Where AVX-512 has kernels
+// for that, a unit is so few blocks that their headers come just ahead of them, so a matrix is read byte after byte from front to
+// back; elsewhere all of a tile is one unit, whose codes begin at a multiple of 64 bytes. Tiles follow each other. Rows behind
+// the last and columns behind the last are zeros.
 //
 // Codes lie in planes of 64 bytes. In a plane a group of 4 bytes belongs to a row, its bytes to 4 columns; the columns
 // 4i to 4i+3 of a block are its vector i, of 8. What a byte holds:
@@ -51,6 +52,55 @@ var blockBytes = [...]int{size8: 512, size4: 256, size5: 320, size6: 384, size2:
 
 // rowsSize is the size that codes have for the kernels for several rows, which read them as bytes.
 var rowsSize = [...]codeLayout{size8: size8, size4: size4, size5: size5, size6: size6, size2: size4, size3: size4, sizeIQ4: size8, sizeFP4: size5}
+
+// smallUnit is how many blocks a unit has where it is not a tile, 0 for formats without kernels for that.
+func (f *quantFormat) smallUnit() int {
+	switch {
+	case impl != avx512:
+		return 0
+	case f.plainScales():
+		return 2
+	case f.name == "q4_k" || f.name == "q5_k" || f.name == "q6_k":
+		return f.section
+	}
+	return 0
+}
+
+// layOut decides where everything lies in a tile.
+func (m *Matrix) layOut() {
+	f, size := m.quant, blockBytes[m.quant.codes]
+	if m.unit = f.smallUnit(); m.unit > 0 {
+		m.unitHead = m.unit / f.section * f.header
+		m.unitBytes = m.unitHead + m.unit*size
+		if m.tileBytes = m.blocks / m.unit * m.unitBytes; m.blocks%m.unit > 0 {
+			m.tileBytes += m.unitHead + m.blocks%m.unit*size
+		}
+		return
+	}
+	sections := 1
+	if f.section > 0 {
+		sections = m.blocks / f.section
+	}
+	m.unit, m.unitHead = m.blocks, (sections*f.header+63)&^63
+	m.unitBytes = m.unitHead + m.blocks*size
+	m.tileBytes = m.unitBytes
+}
+
+// whole reports whether a tile is one unit.
+func (m *Matrix) whole() bool { return m.unitBytes == m.tileBytes }
+
+// header returns the memory of tile t from the header of block b on, codes from its codes on.
+func (m *Matrix) header(t, b int) []byte {
+	at := b / m.unit * m.unitBytes
+	if m.quant.section > 0 {
+		at += b % m.unit / m.quant.section * m.quant.header
+	}
+	return m.tile(t)[at:]
+}
+
+func (m *Matrix) codes(t, b int) []byte {
+	return m.tile(t)[b/m.unit*m.unitBytes+m.unitHead+b%m.unit*blockBytes[m.quant.codes]:]
+}
 
 // codeKind says what codes mean, with a scale D and a minimum M of the block.
 type codeKind int

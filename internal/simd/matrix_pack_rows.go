@@ -13,11 +13,16 @@ func (m *Matrix) packTile(t int, src []byte) bool {
 	if m.quant == nil {
 		return m.packTileFloat(t, src)
 	}
-	tile := m.tile(t)
-	if f := m.quant; f.group.bits == 0 {
-		return packRows(f.name, &tile[0], &tile[m.headerSize], &src[0], m.rowBytes, m.rowBytes/f.bytes)
+	f := m.quant
+	if f.group.bits != 0 {
+		return m.packTileGroups(t, src)
 	}
-	return m.packTileGroups(tile, src)
+	for b := 0; b < m.blocks; b += m.unit {
+		if !packRows(f.name, &m.header(t, b)[0], &m.codes(t, b)[0], &src[b/f.section*f.bytes], m.rowBytes, min(m.unit, m.blocks-b)/f.section) {
+			return false
+		}
+	}
+	return true
 }
 
 // packTileFloat: columns that make no whole step of the kernel go one by one.
@@ -40,7 +45,7 @@ func (m *Matrix) packTileFloat(t int, src []byte) bool {
 }
 
 // packTileGroups: scales one by one, codes group by group.
-func (m *Matrix) packTileGroups(tile, src []byte) bool {
+func (m *Matrix) packTileGroups(t int, src []byte) bool {
 	f := m.quant
 	size, bytes, sections := f.values, f.bytes, 1
 	if size == 0 {
@@ -55,9 +60,8 @@ func (m *Matrix) packTileGroups(tile, src []byte) bool {
 	if f.group.bits == 4 {
 		kernel = "nibbles"
 	}
-	step := size / blockCols * blockBytes[f.codes]
 	for s := range sections {
-		h, c, b := tile[s*f.header:], tile[m.headerSize+s*step:], src[s*bytes:]
+		h, c, b := m.header(t, s*size/blockCols), m.codes(t, s*size/blockCols), src[s*bytes:]
 		for lane := range tileRows16 {
 			f.packHead(h, lane, b[lane*m.rowBytes:])
 		}

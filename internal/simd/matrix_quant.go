@@ -50,6 +50,12 @@ func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				m.rowsTiled(s, dst[i*tileRows16:], ld, x, t+i, b, min(chunk, m.blocks-b), add || b > 0)
 			}
 		}
+	} else if x.rows <= fewRows { // activations stay in the second cache: weights are read from front to back
+		for i := range n {
+			for b := 0; b < m.blocks; b += rowsChunk {
+				m.rowsOf(s, dst[i*tileRows16:], ld, x, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+			}
+		}
 	} else {
 		for b := 0; b < m.blocks; b += rowsChunk {
 			for i := range n {
@@ -65,6 +71,10 @@ func (m *Matrix) mulRow(s *scratch, dst []float32, x *Acts, t, n int, add bool) 
 	side := 1
 	if impl == avx2 && m.tileBytes >= sideBytes {
 		side = sideTiles
+	}
+	if !m.whole() {
+		m.vecUnits(dst, x, t, n, add)
+		return
 	}
 	for i := 0; i < n; i += side {
 		tiles := min(side, n-i)
@@ -85,12 +95,23 @@ func (m *Matrix) mulRow(s *scratch, dst []float32, x *Acts, t, n int, add bool) 
 	}
 }
 
-// chunkCodes returns the codes of blocks [b,b+n) of tile t, having decoded their scales to s.
+// chunkCodes returns the codes of blocks [b,b+n) of tile t, the first of which begins a unit or is in the only one, having decoded their
+// scales to s.
 func (m *Matrix) chunkCodes(s *scratch, t, b, n int) []byte {
-	tile := m.tile(t)
-	m.quant.decodeScales(s, tile, b, n)
-	size := blockBytes[m.quant.codes]
-	return tile[m.headerSize+b*size:][:n*size]
+	m.decodeScales(s, t, b, n)
+	return m.codes(t, b)
+}
+
+// vecUnits multiplies n tiles from tile t on, of several units, with one row.
+func (m *Matrix) vecUnits(dst []float32, x *Acts, t, n int, add bool) {
+	q, meta := x.row(0)
+	d, other := m.quant.numbersFrom(meta, x.blocks, 0)
+	_, _, _, _ = dst[n*tileRows16-1], q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*m.quant.kind.parts()-1]
+	init := 0
+	if add {
+		init = 1
+	}
+	matUnitKernel(m.quant.codes, m.quant.kind, &dst[0], &m.data[t*m.tileBytes : (t+n)*m.tileBytes][0], &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks, n, init)
 }
 
 // fetch asks for what a product with one row reads next, beside what its kernel asks for: the first codes of blocks [b,b+n) of
@@ -100,7 +121,7 @@ func (m *Matrix) fetch(t, b, n int) {
 		return
 	}
 	f, tile := m.quant, m.tile(t)
-	at := m.headerSize + b*blockBytes[f.codes]
+	at := m.unitHead + b*blockBytes[f.codes]
 	prefetchLines(&tile[at], min(fetchLines, n*blockBytes[f.codes]/64))
 	if b+n < m.blocks && f.section > 0 {
 		from, to := (b+n)/f.section*f.header, min(b+n+vecChunk, m.blocks)/f.section*f.header
@@ -176,7 +197,7 @@ func (m *Matrix) vecTiles(dst []float32, x *Acts, t, n int, add bool) {
 		tiles := min(2, n)
 		groups := n / tiles
 		tile := m.tile(t)
-		matTileKernel(m.quant.codes, m.quant.kind, tiles, &dst[0], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks, groups, init)
+		matTileKernel(m.quant.codes, m.quant.kind, tiles, &dst[0], &tile[m.unitHead], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks, groups, init)
 		done := tiles * groups
 		dst, t, n = dst[min(len(dst), done*tileRows16):], t+done, n-done
 	}
@@ -187,7 +208,7 @@ func (m *Matrix) fetchTiles(t, n int) {
 	for i := t; i < min(t+n, len(m.data)/m.tileBytes); i++ {
 		tile := m.tile(i)
 		prefetchLines(&tile[0], 1)
-		prefetchLines(&tile[m.headerSize], 6)
+		prefetchLines(&tile[m.unitHead], 6)
 	}
 }
 
@@ -212,7 +233,7 @@ func (m *Matrix) vecSections(s *scratch, dst []float32, x *Acts, t, n int, add b
 		tiles := min(2, n-i)
 		groups := (n - i) / tiles
 		tile := m.tile(t + i)
-		matSectionKernel(tiles, &nums[i*tileNums], &tile[m.headerSize], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks/m.quant.section, groups)
+		matSectionKernel(tiles, &nums[i*tileNums], &tile[m.unitHead], &tile[0], m.tileBytes, &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks/m.quant.section, groups)
 		i += tiles * groups
 	}
 	for i := range n {
@@ -242,11 +263,15 @@ func (m *Matrix) rowsOf(s *scratch, dst []float32, ld int, x *Acts, t, b, n int,
 		}
 		return
 	}
-	if m.quant.codes != size8 {
-		expandKernel(m.quant.codes, &s.codes[0], &codes[0], n, 0)
+	size := rowsSize[m.quant.codes]
+	zero := 0
+	if size == size8 {
+		zero = 128 // kernels of AVX-512 multiply unsigned bytes
+	}
+	if m.quant.codes != size8 || impl == avx512 {
+		expandKernel(m.quant.codes, &s.codes[0], &codes[0], n, zero, m.unit, m.unitHead)
 		codes = s.codes[:n*blockBytes[size8]]
 	}
-	size := rowsSize[m.quant.codes]
 	init := 0
 	if load {
 		init = 1
@@ -312,29 +337,46 @@ func vecGeneric(f *quantFormat, dst []float32, codes []byte, s *scratch, q []int
 // fma returns a*b + c, rounded once (but for ties that rounding to float64 makes).
 func fma(a, b, c float32) float32 { return float32(float64(a)*float64(b) + float64(c)) }
 
-// decodeScales sets s to the scales and minimums of blocks [b,b+n) of a tile.
-func (f *quantFormat) decodeScales(s *scratch, tile []byte, b, n int) {
-	if impl != generic {
-		f.scalesVector(s, tile, b, n)
+// decodeScales sets s to the scales and minimums of blocks [b,b+n) of tile t. Block b begins a unit where there are several.
+func (m *Matrix) decodeScales(s *scratch, t, b, n int) {
+	f := m.quant
+	parts := f.kind.parts()
+	switch {
+	case impl == generic:
+	case m.whole():
+		f.scalesVector(s.d, s.m, m.tile(t), b, n)
+		return
+	case f.plainScales():
+		unitScalesAVX512(&s.d[0], &m.header(t, b)[0], m.unitBytes, n)
+		return
+	default:
+		for i := 0; i < n; i += m.unit {
+			at := i * parts * tileRows16
+			f.scalesVector(s.d[at:], s.m[at:], m.header(t, b+i), 0, m.unit)
+		}
 		return
 	}
-	parts := f.kind.parts()
 	for i := range n {
-		section, in := 0, b+i
-		if f.section > 0 {
-			section, in = (b+i)/f.section, (b+i)%f.section
-		}
+		h := m.header(t, b+i)
 		for lane := range tileRows16 {
-			d, m := f.scalesOf(tile[section*f.header:], in, lane)
+			d, low := f.scalesOf(h, m.inSection(b+i), lane)
 			for p := range parts {
-				s.d[(i*parts+p)*tileRows16+lane], s.m[(i*parts+p)*tileRows16+lane] = d[p], m[p]
+				s.d[(i*parts+p)*tileRows16+lane], s.m[(i*parts+p)*tileRows16+lane] = d[p], low[p]
 			}
 		}
 	}
 }
 
-// scalesVector is decodeScales with kernels.
-func (f *quantFormat) scalesVector(s *scratch, tile []byte, b, n int) {
+// inSection is which block of its section block b is.
+func (m *Matrix) inSection(b int) int {
+	if m.quant.section == 0 {
+		return b
+	}
+	return b % m.quant.section
+}
+
+// scalesVector is decodeScales with kernels, of a unit that begins at tile, to d and m.
+func (f *quantFormat) scalesVector(ds, ms []float32, tile []byte, b, n int) {
 	if f.group.bits != 0 {
 		per, left, section := f.section, f.section-b%max(f.section, 1), 0
 		if per == 0 {
@@ -342,15 +384,15 @@ func (f *quantFormat) scalesVector(s *scratch, tile []byte, b, n int) {
 		} else {
 			section = b / per
 		}
-		mins := &s.m[0]
+		mins := &ms[0]
 		if !f.group.offset {
 			mins = nil
 		}
-		scalesF32Vector(&s.d[0], mins, &tile[section*f.header], n, left, per, f.bias())
+		scalesF32Vector(&ds[0], mins, &tile[section*f.header], n, left, per, f.bias())
 		return
 	}
 	h := &tile[b/f.section*f.header]
-	d, m := &s.d[0], &s.m[0]
+	d, m := &ds[0], &ms[0]
 	n /= f.section
 	switch f.name {
 	case "q8_0", "q4_0", "q5_0", "iq4_nl":
@@ -374,17 +416,12 @@ func (f *quantFormat) scalesVector(s *scratch, tile []byte, b, n int) {
 
 // rowQuant decodes row r as the stored format defines it.
 func (m *Matrix) rowQuant(dst []float32, r int) {
-	f, tile, lane := m.quant, m.tile(r/tileRows16), r%tileRows16
-	size := blockBytes[f.codes]
+	f, t, lane := m.quant, r/tileRows16, r%tileRows16
 	var c [blockCols]int16
 	for b := range m.blocks {
-		section, in := 0, b
-		if f.section > 0 {
-			section, in = b/f.section, b%f.section
-		}
-		h := tile[section*f.header:]
-		codesOf(&c, f.codes, tile[m.headerSize+b*size:], lane)
-		d, low := f.scalesOf(h, in, lane)
+		h := m.header(t, b)
+		codesOf(&c, f.codes, m.codes(t, b), lane)
+		d, low := f.scalesOf(h, m.inSection(b), lane)
 		var offset float32
 		if f.group.offset {
 			offset = math.Float32frombits(le.Uint32(h[64+4*lane:]))

@@ -144,7 +144,7 @@ func matMulKernel(_ codeLayout, kd codeKind, acts int, dst *float32, ld int, cod
 }
 
 // expandKernel unpacks codes to bytes.
-func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, _ int) {
+func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, _, _, _ int) {
 	switch c {
 	case size4:
 		expand4NEON(dst, codes, blocks)

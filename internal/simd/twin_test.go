@@ -47,13 +47,16 @@ func twinProducts(t *testing.T, format string) {
 	}
 	for _, cols := range append(lengths, (600/unit+1)*unit) {
 		const rows = 19
-		m, _ := newTestMatrix(t, r, format, rows, cols, func() float32 { return (r.Float32() - 0.4) / 16 })
+		seed := r.Uint64()
 		n := []int{1, 2, 3, 7}[r.IntN(4)]
 		x, start := random(r, n*cols), random(r, n*rows)
 		var want []float32
 		for _, i := range implementations() {
 			got := append([]float32(nil), start...)
+			var m *Matrix
 			with(i, func() {
+				w := rand.New(rand.NewPCG(seed, 0))
+				m, _ = newTestMatrix(t, w, format, rows, cols, func() float32 { return (w.Float32() - 0.4) / 16 })
 				var a Acts
 				a.Reset(x, n, cols)
 				a.Quantize(0, n)

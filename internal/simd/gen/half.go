@@ -59,11 +59,11 @@ func tileAddr(j, disp int) string {
 	return third("AX", "DX", j, disp)
 }
 
-// ask asks for the next lines of the tiles. AVX2 CPUs bring more without being asked where there are four streams.
-func (k kernel) ask(tiles int) {
+// askTiles asks for the next lines of the tiles. AVX2 CPUs bring more without being asked where there are four streams.
+func (k kernel) askTiles(tiles int) {
 	for j := range tiles {
 		if k.isa == avx512 || tiles == 1 {
-			k.op("PREFETCHT0 %s", tileAddr(j, prefetch))
+			k.ask(tileAddr(j, k.isa.ahead()))
 		}
 	}
 }
@@ -73,7 +73,7 @@ func vecHalf(f *file, v isa, tiles int) {
 	for _, unroll := range []int{2, 1} { // columns
 		k.loop("CX", unroll, func() {
 			if unroll == 2 {
-				k.ask(tiles)
+				k.askTiles(tiles)
 			}
 			for u := range unroll {
 				k.op("VBROADCASTSS %d(SI), %s", 4*u, v.r(15))
@@ -119,7 +119,7 @@ func vecBrain(f *file, v isa, tiles int) {
 		}
 	}
 	k.loop("CX", 2, func() {
-		k.ask(tiles)
+		k.askTiles(tiles)
 		pair(true)
 		k.op("ADDQ $8, SI")
 		k.op("ADDQ $64, AX")

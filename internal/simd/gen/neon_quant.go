@@ -376,7 +376,7 @@ func armTables() string {
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
-	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes.\nfunc expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, _ int) {\n\tswitch c {\n")
+	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes.\nfunc expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, _, _, _ int) {\n\tswitch c {\n")
 	for _, c := range allCodes {
 		if c.name != "8" {
 			fmt.Fprintf(&b, "\tcase size%s:\n\t\texpand%[1]sNEON(dst, codes, blocks)\n", c.name)

@@ -26,7 +26,7 @@ Loops on registers alone: what the machine could do if memory were free.`}
 		g.loop("CX", 1, func() {
 			for i := 0; i < 256; i += v.bytes {
 				if i%64 == 0 {
-					g.op("PREFETCHT0 %d(SI)", i+2048)
+					g.op("PREFETCHT1 %d(SI)", i+v.ahead())
 				}
 				g.op("VMOVUPS %d(SI), %s", i, v.r(i/v.bytes))
 			}

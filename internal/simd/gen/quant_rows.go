@@ -8,11 +8,12 @@ import (
 // Kernels for several rows of activations. Codes are unpacked to bytes first, a chunk that stays in the first cache, and
 // then meet all rows.
 
-// expand: dst[block][64 i] = vector i of the block, less the code of zero where there is one.
+// expand: dst[block][64 i] = vector i of the block, less the code of zero where there is one. In AVX-512 skip bytes lie behind every
+// unit blocks.
 func expand(f *file, v isa, c codes) {
 	params := "dst *byte, codes *byte, blocks int"
 	if v == avx512 { // AVX2's kernels take codes as they are
-		params += ", zero int"
+		params += ", zero int, unit int, skip int"
 	}
 	k := newQuantKernel(f, v, "expand"+c.name, "", params, c)
 	k.load("dst", "BX")
@@ -23,10 +24,13 @@ func expand(f *file, v isa, c codes) {
 		k.load("zero", "AX")
 		k.op("VMOVD AX, X0")
 		k.op("VPBROADCASTB X0, %s", k.r(0))
+		k.load("unit", "R8")
+		k.load("skip", "R9")
+		k.op("MOVQ R8, R10")
 	}
 	k.loop("CX", 1, func() {
 		for l := 0; l < c.bytes && v == avx512; l += 64 { // AVX2's kernels ask while they multiply
-			k.op("PREFETCHT0 %d(%s)", prefetch+l, srcCodes)
+			k.ask(fmt.Sprintf("%d(%s)", k.isa.ahead()+l, srcCodes))
 		}
 		for g := range c.groups {
 			for h := range k.halves() {
@@ -40,6 +44,14 @@ func expand(f *file, v isa, c codes) {
 		}
 		k.op("ADDQ $%d, %s", c.bytes, srcCodes)
 		k.op("ADDQ $512, BX")
+		if v == avx512 {
+			more := k.label("more")
+			k.op("SUBQ $1, R10")
+			k.op("JNE %s", more)
+			k.op("MOVQ R8, R10")
+			k.op("ADDQ R9, %s", srcCodes)
+			k.at(more)
+		}
 	})
 	k.ret()
 }
@@ -93,10 +105,10 @@ func matMulTable() string {
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n\n")
-	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes, for AVX-512.\n")
-	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int) {\n\tswitch c {\n")
+	fmt.Fprintf(&b, "// expandKernel unpacks codes to bytes, for AVX-512; signed bytes less a zero of 128 are unsigned.\n")
+	fmt.Fprintf(&b, "func expandKernel(c codeLayout, dst *byte, codes *byte, blocks int, zero int, unit int, skip int) {\n\tswitch c {\n")
 	for _, c := range allCodes {
-		fmt.Fprintf(&b, "\tcase size%s:\n\t\texpand%[1]sAVX512(dst, codes, blocks, zero)\n", c.name)
+		fmt.Fprintf(&b, "\tcase size%s:\n\t\texpand%[1]sAVX512(dst, codes, blocks, zero, unit, skip)\n", c.name)
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
 	return b.String()
@@ -125,9 +137,6 @@ func (k matMul) write() {
 	k.op("SHLQ $2, %s", k.arg("ld"))
 	k.load("qs", "DX")
 	k.load("ms", "AX")
-	if k.codes.name == "8" {
-		k.words(0x80808080, 27)
-	}
 	group, done := k.label("group"), k.label("done")
 	k.at(group)
 	k.load("q", "SI")
@@ -239,9 +248,6 @@ func (k matMul) dot(first, n int, bases []string) {
 	}
 	for i := first; i < first+n; i++ {
 		k.op("VMOVDQU32 %d(DI), %s", 64*i, k.r(w))
-		if k.codes.name == "8" {
-			k.op("VPXORD %s, %s, %[2]s", k.r(27), k.r(w))
-		}
 		for t := range k.acts {
 			k.op("VPDPBUSD.BCST %s, %s, %s", k.act(bases, t, i), k.r(w), k.r(k.isum(t, 0)))
 		}
