@@ -10,8 +10,8 @@ import (
 type matrix interface {
 	Size() (rows, cols int)
 	Bytes() int64
-	// Quantized reports whether Mul reads the bytes of the activations.
-	Quantized() bool
+	// Form returns the form of the activations that Mul reads beside float32.
+	Form() simd.Form
 	// Read loads what a product with rows [lo,hi) reads and does nothing with it.
 	Read(lo, hi int)
 	// Row decodes one row.
@@ -28,16 +28,22 @@ type activations struct {
 	quantize func(lo, hi int) // Acts.Quantize, made once
 }
 
-// reset takes the rows in, and makes their bytes where one of the matrices reads them.
-func (a *activations) reset(x []float32, rows, cols int, quantize bool) {
-	a.x, a.rows = x, rows
-	a.Acts.Reset(x, rows, cols)
-	if quantize {
+// reset takes the rows in, and makes the forms that the matrices read.
+func (a *activations) reset(x []float32, rows, cols int, forms simd.Form) {
+	a.begin(x, rows, cols, forms)
+	if forms != 0 {
 		if a.quantize == nil {
 			a.quantize = a.Quantize
 		}
 		par.For(rows, max(1, rowsGrain/cols), a.quantize)
 	}
+}
+
+// begin is reset but for making the forms, which the caller does row by row.
+func (a *activations) begin(x []float32, rows, cols int, forms simd.Form) {
+	a.x, a.rows = x, rows
+	a.Acts.Reset(x, rows, cols)
+	a.Want(forms)
 }
 
 // mul computes dst[t*ld+r-lo] = W[r]·x[t], or adds it, for rows [lo,hi) of the weight. The result for a row of x depends
@@ -63,7 +69,7 @@ type coded struct {
 
 func (m *coded) Size() (int, int) { return m.rows, m.cols }
 func (m *coded) Bytes() int64     { return int64(len(m.data)) }
-func (m *coded) Quantized() bool  { return false }
+func (m *coded) Form() simd.Form  { return 0 }
 func (m *coded) Kernel() string   { return "decode " + m.codec.Name() }
 func (m *coded) Read(lo, hi int)  { simd.Read(m.data[lo*m.rb : hi*m.rb]) }
 func (m *coded) Row(dst []float32, r int) {

@@ -156,9 +156,9 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			if made.start != nil {
 				made.start(b)
 			}
-			rounds = b.e.tap == nil && b.e.rounder == nil && b.e.quantized(outs)
-			if rounds {
-				b.e.acts.reset(v, b.rows, width, false)
+			forms := b.e.forms(outs)
+			if rounds = b.e.tap == nil && b.e.rounder == nil && forms != 0; rounds {
+				b.e.acts.begin(v, b.rows, width, forms)
 			}
 			par.For(b.rows, made.grain(), before)
 		}
@@ -173,7 +173,7 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			for hi = lo; hi < len(outs) && b.e.rounder.codec(outs[hi].w) == b.e.rounder.codec(outs[lo].w); hi++ {
 			}
 			if made == nil || !rounds {
-				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.e.quantized(outs[lo:hi]))
+				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.e.forms(outs[lo:hi]))
 			}
 			if ts = of(all, lo, hi); b.rows == 1 {
 				par.Runs(len(ts), loop)
@@ -185,14 +185,12 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 	})
 }
 
-// quantized reports whether one of the layers reads the bytes of its input.
-func (e *Engine) quantized(outs []linearOut) bool {
+// forms returns the forms of their input that the layers read.
+func (e *Engine) forms(outs []linearOut) (all simd.Form) {
 	for i := range outs {
-		if e.mats[outs[i].w].Quantized() {
-			return true
-		}
+		all |= e.mats[outs[i].w].Form()
 	}
-	return false
+	return all
 }
 
 // linear computes rows [lo,hi) of one layer's weight.

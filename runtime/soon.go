@@ -78,7 +78,7 @@ func (s *soon) filed(w *model.Weight, t *tensor.Tensor) (*filed, error) {
 
 func (f *filed) Size() (int, int) { return f.t.Rows(), f.t.Cols() }
 func (f *filed) Bytes() int64     { return f.t.Bytes() }
-func (f *filed) Quantized() bool  { return f.on.shape.Quantized() }
+func (f *filed) Form() simd.Form  { return f.on.shape.Form() }
 func (f *filed) Kernel() string   { return f.on.shape.Kernel() }
 
 func (f *filed) Row(dst []float32, r int) {

@@ -5,8 +5,16 @@ import (
 	"math"
 )
 
-// Acts is rows of activations in the forms that matrices read: float32, and bytes with a scale for every 32 of them. Its
-// memory is kept from one set of rows to the next.
+// Form is a set of forms of activations, beside float32, that matrices read.
+type Form int
+
+const (
+	Bytes  Form = 1 << iota // with a scale for every 32 of them
+	Brains                  // bfloat16
+)
+
+// Acts is rows of activations in the forms that matrices read: float32, and those that Quantize makes. Its memory is kept from one
+// set of rows to the next.
 type Acts struct {
 	x          []float32
 	rows, cols int
@@ -16,7 +24,10 @@ type Acts struct {
 	meta       []float32
 	metaStep   int
 	sums       []int32
-	fresh      []bool // rows that have been quantized
+	brains     []byte // bfloat16, an even number of columns
+	brainStep  int    // bytes of a row and the gap behind it
+	wants      Form
+	made       []Form // of each row
 	tiled      tiledActs
 	grouped    groupedActs
 }
@@ -45,8 +56,9 @@ func (a *Acts) Reset(x []float32, rows, cols int) {
 	// Distances between rows that are no power of two keep the rows of a group out of each other's cache sets.
 	a.qStep = a.blocks*blockCols + 64
 	a.metaStep = metaSize * a.blocks
-	a.fresh = grow(a.fresh, rows)
-	clear(a.fresh)
+	a.made = grow(a.made, rows)
+	clear(a.made)
+	a.Want(Bytes | Brains)
 	a.tiled.reset(rows, a.blocks)
 	a.grouped.reset(rows, a.blocks)
 	if a.tiled.on || a.grouped.on {
@@ -65,16 +77,33 @@ func grow[T any](s []T, n int) []T {
 	return s[:n]
 }
 
+// Want says which forms Quantize makes, until the next Reset: all unless told.
+func (a *Acts) Want(forms Form) {
+	a.wants = forms
+	if a.wants &^= Brains; forms&Brains != 0 && brainDots() {
+		a.wants |= Brains
+		a.brainStep = 4*((a.cols+1)/2) + 64
+		a.brains = grow(a.brains, a.rows*a.brainStep)
+	}
+}
+
 // Size returns the rows and columns.
 func (a *Acts) Size() (rows, cols int) { return a.rows, a.cols }
 
-// Quantize makes the bytes of rows [lo,hi): in each block of 32 values the largest magnitude becomes 127 and the others
-// are rounded to the nearest step, ties to even. Blocks below 2^-100 count as zero; a block with Inf or NaN makes
+// Quantize makes the forms of rows [lo,hi) that are wanted. Bytes: in each block of 32 values the largest magnitude becomes 127 and the
+// others are rounded to the nearest step, ties to even. Blocks below 2^-100 count as zero; a block with Inf or NaN makes
 // results Inf or NaN. Different rows may be quantized at the same time.
 func (a *Acts) Quantize(lo, hi int) {
 	for r := lo; r < hi; r++ {
-		a.quantizeRow(r)
-		a.fresh[r] = true
+		if a.wants&Bytes != 0 {
+			a.quantizeRow(r)
+		}
+		if a.wants&Brains != 0 {
+			row := a.brains[r*a.brainStep:][:a.brainStep-64]
+			clear(row[2*a.cols:])
+			F32ToBF16(row[:2*a.cols], a.x[r*a.cols:(r+1)*a.cols])
+		}
+		a.made[r] |= a.wants
 	}
 }
 

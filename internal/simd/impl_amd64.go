@@ -21,3 +21,5 @@ var best, fastest = func() (implementation, implementation) {
 	}
 	return avx512, avx512
 }()
+
+var hasBrainDots = cpu.X86.HasAVX512BF16

@@ -19,3 +19,5 @@ var best, fastest = func() (implementation, implementation) {
 	}
 	return neon, neon
 }()
+
+const hasBrainDots = false

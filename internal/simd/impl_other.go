@@ -7,3 +7,5 @@ const (
 	best    = generic
 	fastest = generic
 )
+
+const hasBrainDots = false

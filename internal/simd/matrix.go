@@ -76,8 +76,16 @@ func (m *Matrix) Read(lo, hi int) {
 // Kernel names the code that multiplies: "avx2 q4_0".
 func (m *Matrix) Kernel() string { return implementationNames[inUse()] + " " + m.format }
 
-// Quantized reports whether Mul reads the bytes of the activations, so that Acts.Quantize must come first.
-func (m *Matrix) Quantized() bool { return m.quant != nil }
+// Form returns the form of the activations that Mul reads beside float32, which Acts.Quantize must make first, or 0.
+func (m *Matrix) Form() Form {
+	switch {
+	case m.quant != nil:
+		return Bytes
+	case m.float == formatBF16 && brainDots():
+		return Brains
+	}
+	return 0
+}
 
 // Pack stores rows from row on, given as the bytes that a file of this format holds for them, row after row. Different
 // rows may be packed at the same time.
@@ -140,9 +148,9 @@ func (m *Matrix) Mul(dst []float32, ld int, x *Acts, lo, hi int, add bool) {
 		return
 	}
 	checkMatrix("the result", len(dst), ld, x.rows, hi-lo, false)
-	if m.quant != nil {
-		for _, ok := range x.fresh {
-			if !ok {
+	if f := m.Form(); f != 0 {
+		for _, made := range x.made {
+			if made&f == 0 {
 				panic("simd: activations have not been quantized")
 			}
 		}

@@ -1,5 +1,7 @@
 package simd
 
+import "unsafe"
+
 // Matrices of float32, float16 and bfloat16.
 
 type floatFormat int
@@ -72,6 +74,10 @@ func (m *Matrix) rowFloat(dst []float32, r int) {
 
 // mulFloat is the product of n tiles from tile t on: the register tiles of Gemm, with the weights as B.
 func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	if m.Form() == Brains {
+		m.mulBrain(dst, ld, x, t, n, add)
+		return
+	}
 	if x.rows == 1 && m.float != formatF32 && impl != generic {
 		m.vecFloat(dst, x.x, t, n, add)
 		return
@@ -151,4 +157,56 @@ func (m *Matrix) vecFloat(dst, x []float32, t, n int, add bool) {
 		}
 		dst, t, n = dst[p*tileRows16:], t+p, n-p
 	}
+}
+
+// brainDots reports whether products with bfloat16 are those of pairs of bfloat16 (AVX512_BF16), twice as fast as float32: activations
+// are rounded to bfloat16, sums are float32.
+func brainDots() bool { return impl == avx512 && hasBrainDots }
+
+// brainSlice is how many pairs of columns of two tiles stay in a core's first cache while many rows of activations meet them.
+const brainSlice = 128
+
+// mulBrain multiplies n tiles of bfloat16 from tile t on with all rows of x.
+func (m *Matrix) mulBrain(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	_ = dst[(x.rows-1)*ld+n*tileRows16-1]
+	pairs := (m.cols + 1) / 2
+	slice := brainSlice
+	if x.rows <= fewRows { // weights are read from front to back
+		slice = pairs
+	}
+	for l := 0; l < pairs; l += slice {
+		k, init := min(slice, pairs-l), 0
+		if add || l > 0 {
+			init = 1
+		}
+		wide := 2
+		if x.rows < 8 {
+			wide = 4
+		}
+		for i := 0; i < n; {
+			tiles := 1
+			if n-i >= wide {
+				tiles = wide
+			}
+			for r := 0; r < x.rows; {
+				acts := actGroup(x.rows - r)
+				if acts < 8 && wide == 2 { // such rows take one tile or four
+					for j := range tiles {
+						m.brain(dst[r*ld+(i+j)*tileRows16:], ld, x, acts, 1, t+i+j, r, l, k, init)
+					}
+				} else {
+					m.brain(dst[r*ld+i*tileRows16:], ld, x, acts, tiles, t+i, r, l, k, init)
+				}
+				r += acts
+			}
+			i += tiles
+		}
+	}
+}
+
+// brain multiplies k pairs of columns from pair l on of some tiles from tile t on with some rows of x from row r on.
+func (m *Matrix) brain(dst []float32, ld int, x *Acts, rows, tiles, t, r, l, k, init int) {
+	w := m.data[t*m.tileBytes+64*l:][:(tiles-1)*m.tileBytes+64*k]
+	a := x.brains[r*x.brainStep+4*l:][:(rows-1)*x.brainStep+4*k]
+	brainKernel(rows, tiles, &dst[0], ld, &w[0], m.tileBytes, (*uint16)(unsafe.Pointer(&a[0])), x.brainStep, k, init)
 }

@@ -212,9 +212,12 @@ func TestMulAgainstFloat(t *testing.T) {
 				var a Acts
 				a.Reset(x, n, cols)
 				a.Quantize(0, n)
-				if m.Quantized() { // the values that the bytes stand for
-					for i := range x {
+				for i := range x { // the values that stand for them
+					switch m.Form() {
+					case Bytes:
 						x[i] = a.value(i/cols, i%cols)
+					case Brains:
+						x[i] = brainToFloat(floatToBrain(x[i]))
 					}
 				}
 				add := r.IntN(2) == 0

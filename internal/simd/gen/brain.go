@@ -1,0 +1,178 @@
+package gen
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Matrices of bfloat16 times rows of activations in bfloat16, AVX512_BF16: a lane is a row, its word the values of two columns, as
+// they lie in tiles, and one instruction multiplies both pairs and adds them to a float32. Every sum is one chain of these instructions
+// in the order of the columns, whatever the shape of the register tile.
+
+// brainShapes lists (rows of activations, tiles of weights) of the register tiles.
+var brainShapes = [][2]int{{12, 2}, {12, 1}, {8, 2}, {8, 1}, {4, 4}, {4, 1}, {2, 4}, {2, 1}, {1, 4}, {1, 1}}
+
+const brainParams = "dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int"
+
+func brainFile() *file {
+	f := &file{name: "brain", about: `
+Matrices of bfloat16 times rows of bfloat16, AVX512_BF16. dst[t*ld+16j+r] (+)= row r of tile j times row t of x. Tiles lie step bytes apart,
+rows of x xs bytes.`}
+	var b strings.Builder
+	fmt.Fprintf(&b, "// brainKernel runs the kernel for that many rows of activations and tiles.\n")
+	fmt.Fprintf(&b, "func brainKernel(rows, tiles int, %s) {\n\tswitch rows<<4 | tiles {\n", brainParams)
+	for _, s := range brainShapes {
+		k := brainMul{newKernel(f, avx512, fmt.Sprintf("brain%dx%d", s[0], s[1]), "", brainParams, ""), s[0], s[1]}
+		k.write()
+		fmt.Fprintf(&b, "\tcase %d<<4 | %d:\n\t\t%s(%s)\n", s[0], s[1], k.fn.name, names(brainParams))
+	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
+	f.table = b.String()
+	return f
+}
+
+type brainMul struct {
+	kernel
+	rows, tiles int
+}
+
+// General registers: tiles at AX, AX+DX, AX+2DX and BX (3 DX further); rows 3i to 3i+2 of x at base i and DI apart; CX counts pairs.
+func (k brainMul) write() {
+	bases := []string{"SI", "R8", "R9", "R10"}[:(k.rows+2)/3]
+	k.load("w", "AX")
+	k.load("step", "DX")
+	k.load("x", "SI")
+	k.load("xs", "DI")
+	k.load("pairs", "CX")
+	k.op("LEAQ (AX)(DX*2), BX")
+	k.op("ADDQ DX, BX")
+	for i := 1; i < len(bases); i++ {
+		k.op("LEAQ (%s)(DI*2), %s", bases[i-1], bases[i])
+		k.op("ADDQ DI, %s", bases[i])
+	}
+	k.moveSums(true)
+	for _, unroll := range []int{4, 1} {
+		k.loop("CX", unroll, func() {
+			for u := range unroll {
+				if k.rows == 1 && unroll == 4 && u == 0 { // weights come from memory
+					k.askTiles(k.tiles)
+				}
+				if k.rows == 1 && unroll == 4 && u == 2 {
+					for j := range k.tiles {
+						k.ask(tileAddr(j, k.isa.ahead()+128))
+					}
+				}
+				k.pair(bases, u)
+			}
+			k.op("ADDQ $%d, AX", 64*unroll)
+			k.op("ADDQ $%d, BX", 64*unroll)
+			for _, b := range bases {
+				k.op("ADDQ $%d, %s", 4*unroll, b)
+			}
+		})
+	}
+	k.moveSums(false)
+	k.ret()
+}
+
+func (k brainMul) sum(t, j int) int { return t*k.tiles + j }
+
+// pair multiplies with the columns 2u and 2u+1.
+func (k brainMul) pair(bases []string, u int) {
+	const act, weights = 31, 24
+	if k.rows == 1 {
+		k.op("VPBROADCASTD %d(SI), %s", 4*u, k.r(act))
+		for j := range k.tiles {
+			k.brainDot(k.sum(0, j), act, tileOperand(j, 64*u), false)
+		}
+		return
+	}
+	for j := range k.tiles {
+		k.op("VMOVDQU32 %s, %s", tileAddr(j, 64*u), k.r(weights+j))
+	}
+	for t := range k.rows {
+		for j := range k.tiles {
+			k.brainDot(k.sum(t, j), weights+j, operand{bases[t/3], "DI", t % 3, 4 * u}, true)
+		}
+	}
+}
+
+// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
+func (k brainMul) moveSums(load bool) {
+	zero, ready := k.label("zero"), k.label("ready")
+	if load {
+		k.op("CMPQ %s, $0", k.arg("init"))
+		k.op("JEQ %s", zero)
+	}
+	k.load("dst", "R13")
+	k.load("ld", "R12")
+	for t := range k.rows {
+		for j := range k.tiles {
+			m, r := fmt.Sprintf("%d(R13)", 64*j), k.r(k.sum(t, j))
+			if !load {
+				m, r = r, m
+			}
+			k.op("VMOVUPS %s, %s", m, r)
+		}
+		if t+1 < k.rows {
+			k.op("LEAQ (R13)(R12*4), R13")
+		}
+	}
+	if !load {
+		return
+	}
+	k.op("JMP %s", ready)
+	k.at(zero)
+	for i := range k.rows * k.tiles {
+		k.zero(i)
+	}
+	k.at(ready)
+}
+
+// operand is an address: base + times*index + disp.
+type operand struct {
+	base, index string
+	times, disp int
+}
+
+// tileOperand is tileAddr as an operand.
+func tileOperand(j, disp int) operand {
+	if j == 3 {
+		return operand{"BX", "", 0, disp}
+	}
+	return operand{"AX", "DX", j, disp}
+}
+
+// brainDot emits VDPBF16PS, which the Go assembler does not know: dst += a * m in pairs, with m 64 bytes or 4 for all lanes.
+// EVEX.512.F3.0F38.W0 52 /r (Intel's "Architecture Instruction Set Extensions Programming Reference").
+func (g *fn) brainDot(dst, a int, m operand, broadcast bool) {
+	not := func(bit, at int) byte { return byte(1-bit&1) << at }
+	base, index := generals[m.base], 4 // 4 is no index
+	scale := byte(0)
+	if m.times > 0 {
+		index = generals[m.index]
+		scale = byte(m.times-1) << 6 // 1 and 2
+	}
+	size, b := 64, byte(0)
+	if broadcast {
+		size, b = 4, 1<<4
+	}
+	x := index >> 3
+	if m.times == 0 {
+		x = 0
+	}
+	bytes := []byte{0x62,
+		not(dst>>3, 7) | not(x, 6) | not(base>>3, 5) | not(dst>>4, 4) | 2,
+		byte(^a&15)<<3 | 1<<2 | 2,
+		2<<5 | b | not(a>>4, 3),
+		0x52}
+	sib := scale | byte(index&7)<<3 | byte(base&7)
+	reg := byte(dst&7)<<3 | 4
+	if d := m.disp / size; m.disp%size == 0 && d >= -128 && d < 128 {
+		bytes = append(bytes, 1<<6|reg, sib, byte(d))
+	} else {
+		bytes = append(bytes, 2<<6|reg, sib, byte(m.disp), byte(m.disp>>8), byte(m.disp>>16), byte(m.disp>>24))
+	}
+	g.op("// VDPBF16PS %d(%s)(%s*%d), Z%d, Z%d", m.disp, m.base, m.index, m.times, a, dst)
+	g.raw(bytes...)
+}
