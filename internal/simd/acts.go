@@ -123,6 +123,9 @@ func (a *Acts) quantizeRow(r int) {
 	meta, sums := a.meta[r*a.metaStep:(r+1)*a.metaStep], a.sums[2*r*a.blocks:2*(r+1)*a.blocks]
 	a.quantizeTo(a.q[r*a.qStep:r*a.qStep+a.blocks*blockCols], meta[:a.blocks], sums, r)
 	fillMeta(meta, 1, meta[:a.blocks], sums)
+	if a.grouped.beside {
+		a.grouped.put(r, &rowBuffer{a.q[r*a.qStep:][:a.blocks*blockCols], meta[:a.blocks], sums})
+	}
 }
 
 // quantizeTo makes the codes and scales of row r, and the sums of codes of both halves of each block.

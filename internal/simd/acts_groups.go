@@ -1,6 +1,6 @@
 package simd
 
-// Activations for the AVX2 kernels for several rows. Four rows are a group: of every block of 32 columns the codes of its
+// Activations for the AVX2 kernels for several rows, and those of AVX-512 for a few. Four rows are a group: of every block of 32 columns the codes of its
 // rows follow each other, and so do, in arrays as those of a single row, their numbers. Kernels read one stream of codes
 // whatever the number of rows. Rows that fill up the last group are not read.
 
@@ -10,6 +10,7 @@ const groupRows = 4
 // groupedActs is the form of Acts for these kernels.
 type groupedActs struct {
 	on     bool
+	beside bool // the plain form
 	q      []int8
 	meta   []float32
 	qs, ms int // distances of groups, in elements
@@ -18,7 +19,8 @@ type groupedActs struct {
 // reset makes room for rows in grouped form where kernels want that.
 func (g *groupedActs) reset(rows, blocks int) {
 	g.on = impl == avx2 && rows > 1
-	if !g.on {
+	g.beside = impl == avx512 && rows > 1 && rows <= fewRows
+	if !g.on && !g.beside {
 		return
 	}
 	groups := (rows + groupRows - 1) / groupRows

@@ -35,6 +35,10 @@ var scratches = sync.Pool{New: func() any {
 // mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	if !m.whole() && x.rows <= fewRows && !x.tiled.on {
+		m.mulUnits(dst, ld, x, t, n, add)
+		return
+	}
 	s := scratches.Get().(*scratch)
 	if x.rows == 1 {
 		m.mulRow(s, dst, x, t, n, add)
@@ -72,10 +76,6 @@ func (m *Matrix) mulRow(s *scratch, dst []float32, x *Acts, t, n int, add bool) 
 	if impl == avx2 && m.tileBytes >= sideBytes {
 		side = sideTiles
 	}
-	if !m.whole() {
-		m.vecUnits(dst, x, t, n, add)
-		return
-	}
 	for i := 0; i < n; i += side {
 		tiles := min(side, n-i)
 		out := dst[i*tileRows16 : (i+tiles)*tileRows16]
@@ -102,16 +102,38 @@ func (m *Matrix) chunkCodes(s *scratch, t, b, n int) []byte {
 	return m.codes(t, b)
 }
 
-// vecUnits multiplies n tiles from tile t on, of several units, with one row.
-func (m *Matrix) vecUnits(dst []float32, x *Acts, t, n int, add bool) {
-	q, meta := x.row(0)
-	d, other := m.quant.numbersFrom(meta, x.blocks, 0)
-	_, _, _, _ = dst[n*tileRows16-1], q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*m.quant.kind.parts()-1]
+// mulUnits multiplies n tiles from tile t on, of several units, with up to fewRows rows.
+func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
+	f := m.quant
+	_, _ = dst[(x.rows-1)*ld+n*tileRows16-1], m.data[(t+n)*m.tileBytes-1]
 	init := 0
 	if add {
 		init = 1
 	}
-	matUnitKernel(m.quant.codes, m.quant.kind, &dst[0], &m.data[t*m.tileBytes : (t+n)*m.tileBytes][0], &q[0], &d[0], 4*m.quant.other()*x.blocks, m.blocks, n, init)
+	g := &x.grouped
+	step := n
+	if x.rows > 8 { // a tile stays in the caches while all rows meet it
+		step = 1
+	}
+	for i := 0; i < n; i += step {
+		for r := 0; r < x.rows; {
+			acts := min(x.rows-r, 8)
+			if acts > 4 && acts < 8 {
+				acts = 4
+			}
+			if acts == 1 { // as it is
+				q, meta := x.row(r)
+				d, other := f.numbersFrom(meta, x.blocks, 0)
+				_, _, _ = q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*f.kind.parts()-1]
+				matUnitKernel(f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, step, init)
+				break
+			}
+			group := r / groupRows
+			matUnitKernel(f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
+				4*groupRows*f.other()*x.blocks, m.blocks, step, init)
+			r += acts
+		}
+	}
 }
 
 // fetch asks for what a product with one row reads next, beside what its kernel asks for: the first codes of blocks [b,b+n) of

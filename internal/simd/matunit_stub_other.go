@@ -4,31 +4,143 @@
 
 package simd
 
-func matUnit8SAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit8Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnit4CAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit8Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnit5CAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit8Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnitIQ4SAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit8Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnit4AAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit8Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnit5AAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit4Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 
-func matUnit6CHAVX512(dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
+func matUnit4Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitIQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitIQ4Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitIQ4Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitIQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitIQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit6CHx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit6CHx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
 	panic(noKernels)
 }
 

@@ -2,23 +2,79 @@
 
 package simd
 
-// matUnitKernel runs the kernel of those codes and that kind for that many tiles, one behind the other.
-func matUnitKernel(c codeLayout, kd codeKind, dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int) {
-	switch int(c)<<4 | int(kd) {
-	case int(size8)<<4 | int(kindS):
-		matUnit8SAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(size4)<<4 | int(kindC):
-		matUnit4CAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(size5)<<4 | int(kindC):
-		matUnit5CAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(sizeIQ4)<<4 | int(kindS):
-		matUnitIQ4SAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(size4)<<4 | int(kindA):
-		matUnit4AAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(size5)<<4 | int(kindA):
-		matUnit5AAVX512(dst, tile, q, meta, off, blocks, tiles, init)
-	case int(size6)<<4 | int(kindCH):
-		matUnit6CHAVX512(dst, tile, q, meta, off, blocks, tiles, init)
+// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.
+func matUnitKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
+	switch int(c)<<12 | int(kd)<<8 | acts {
+	case int(size8)<<12 | int(kindS)<<8 | 1:
+		matUnit8Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size8)<<12 | int(kindS)<<8 | 2:
+		matUnit8Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size8)<<12 | int(kindS)<<8 | 3:
+		matUnit8Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size8)<<12 | int(kindS)<<8 | 4:
+		matUnit8Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size8)<<12 | int(kindS)<<8 | 8:
+		matUnit8Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindC)<<8 | 1:
+		matUnit4Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindC)<<8 | 2:
+		matUnit4Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindC)<<8 | 3:
+		matUnit4Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindC)<<8 | 4:
+		matUnit4Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindC)<<8 | 8:
+		matUnit4Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindC)<<8 | 1:
+		matUnit5Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindC)<<8 | 2:
+		matUnit5Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindC)<<8 | 3:
+		matUnit5Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindC)<<8 | 4:
+		matUnit5Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindC)<<8 | 8:
+		matUnit5Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(sizeIQ4)<<12 | int(kindS)<<8 | 1:
+		matUnitIQ4Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(sizeIQ4)<<12 | int(kindS)<<8 | 2:
+		matUnitIQ4Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(sizeIQ4)<<12 | int(kindS)<<8 | 3:
+		matUnitIQ4Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(sizeIQ4)<<12 | int(kindS)<<8 | 4:
+		matUnitIQ4Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(sizeIQ4)<<12 | int(kindS)<<8 | 8:
+		matUnitIQ4Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindA)<<8 | 1:
+		matUnit4Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindA)<<8 | 2:
+		matUnit4Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindA)<<8 | 3:
+		matUnit4Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindA)<<8 | 4:
+		matUnit4Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size4)<<12 | int(kindA)<<8 | 8:
+		matUnit4Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindA)<<8 | 1:
+		matUnit5Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindA)<<8 | 2:
+		matUnit5Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindA)<<8 | 3:
+		matUnit5Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindA)<<8 | 4:
+		matUnit5Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size5)<<12 | int(kindA)<<8 | 8:
+		matUnit5Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size6)<<12 | int(kindCH)<<8 | 1:
+		matUnit6CHx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size6)<<12 | int(kindCH)<<8 | 2:
+		matUnit6CHx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size6)<<12 | int(kindCH)<<8 | 3:
+		matUnit6CHx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size6)<<12 | int(kindCH)<<8 | 4:
+		matUnit6CHx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+	case int(size6)<<12 | int(kindCH)<<8 | 8:
+		matUnit6CHx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
 	default:
 		panic(noKernels)
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Kernels of AVX-512 for one row of activations and tiles whose headers lie among the codes, each ahead of the blocks it is for
+// Kernels of AVX-512 for one row of activations or a few and tiles whose headers lie among the codes, each ahead of the blocks it is for
 // (a unit, see matrix_layout.go). A matrix is then read byte after byte from front to back: one stream, which what fetches ahead in
 // the CPU follows at the full rate of memory. Headers at the front of a tile are a second stream when they are read along with the
 // codes, and when they are read before, nothing multiplies meanwhile.
@@ -33,22 +33,26 @@ var matUnits = []struct {
 	{codes6, centredHalf, headerQ6},
 }
 
-const matUnitParams = "dst *float32, tile *byte, q *int8, meta *float32, off int, blocks int, tiles int, init int"
+const matUnitParams = "dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int"
+
+// unitActs lists how many rows of activations the kernels take.
+var unitActs = []int{1, 2, 3, 4, 8}
 
 func unitFile() *file {
 	f := &file{name: "matunit", about: `
-Quantized weights times one row of activations, headers among the codes, AVX-512. See matrix_layout.go for the layout and vecGeneric in
-matrix_quant.go for the meaning. Sums of a block are exact integers; the float operations that follow are the same, in the same order,
-as in the kernels for several rows, so both give the same bits.`}
+Quantized weights times one row of activations or a few, headers among the codes, AVX-512. See matrix_layout.go for the layout, vecGeneric
+in matrix_quant.go for the meaning and acts_groups.go for where the activations of several rows are. Sums of a block are exact integers; the
+float operations that follow are the same, in the same order, in all kernels, so all give the same bits.`}
 	var b strings.Builder
-	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for that many tiles, one behind the other.\n")
-	fmt.Fprintf(&b, "func matUnitKernel(c codeLayout, kd codeKind, %s) {\n\tswitch int(c)<<4 | int(kd) {\n", matUnitParams)
+	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.\n")
+	fmt.Fprintf(&b, "func matUnitKernel(c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(c)<<12 | int(kd)<<8 | acts {\n", matUnitParams)
 	for _, m := range matUnits {
-		name := "matUnit" + m.codes.name + m.kind.name
-		k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader}
-		k.above = m.codes.limit == 0
-		k.write()
-		fmt.Fprintf(&b, "\tcase int(size%s)<<4 | int(kind%s):\n\t\t%s(%s)\n", m.codes.name, m.kind.name, k.fn.name, names(matUnitParams))
+		for _, acts := range unitActs {
+			name := fmt.Sprintf("matUnit%s%sx%d", m.codes.name, m.kind.name, acts)
+			k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader, acts}
+			k.write()
+			fmt.Fprintf(&b, "\tcase int(size%s)<<12 | int(kind%s)<<8 | %d:\n\t\t%s(%s)\n", m.codes.name, m.kind.name, acts, k.fn.name, names(matUnitParams))
+		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
 	f.table = b.String()
@@ -56,20 +60,37 @@ as in the kernels for several rows, so both give the same bits.`}
 	return f
 }
 
-// unitMul is a kernel: dst[16t+r] (+)= row r of tile t times q.
+// unitMul is a kernel: dst[t*ld+16j+r] (+)= row r of tile j times row t of the activations.
 type unitMul struct {
 	quantKernel
 	kd     kind
 	header unitHeader
+	acts   int
 }
 
-// Registers: the sum of the tile in 0, integer sums in 2 and 3, a scale in 4 and a minimum in 5, those of the unit in 6 and 7.
-//
-// General registers: DI the unit, SI activations, R10 their scales, R11 their other numbers, BX dst, CX counts blocks, AX tiles.
+// Registers: float sums from 0 on, integer sums from 8 on.
+const (
+	unitISum  = 8
+	unitCode  = 16 // a vector of codes
+	unitExtra = 17
+	unitScale = 18 // of the block
+	unitMin   = 19
+	unitD     = 20 // those of the unit
+	unitDMin  = 21
+	unitSign  = 22
+	unitMask1 = 23
+	unitMask2 = 24
+)
+
+// General registers: DI the unit, SI the activations of up to four rows and DX the distance of the next four, R10 their scales, R11 their
+// other numbers and R8 the distance, BX dst and R9 the distance of rows, CX counts blocks, AX tiles.
 func (k unitMul) write() {
 	k.load("tile", srcCodes)
 	k.load("tiles", "AX")
-	k.load("dst", "BX")
+	k.load("qs", "DX")
+	k.load("ms", "R8")
+	k.load("ld", "R9")
+	k.op("SHLQ $2, R9")
 	k.unpackConstants()
 	k.loop("AX", 1, func() {
 		k.load("q", srcQ)
@@ -77,71 +98,157 @@ func (k unitMul) write() {
 		k.load("off", "R11")
 		k.op("ADDQ R10, R11")
 		k.load("blocks", "CX")
-		k.initSums([]int{0}, "BX")
+		k.moveSums(true)
 		k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 		if k.header.name == "16" {
 			k.loop("CX", 1, func() { k.unit(1) })
 		}
-		k.op("VMOVUPS %s, (BX)", k.r(0))
-		k.op("ADDQ $64, BX")
+		k.moveSums(false)
+		k.op("ADDQ $64, %s", k.arg("dst"))
 	})
 	k.ret()
+}
+
+// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
+func (k unitMul) moveSums(load bool) {
+	zero, ready := k.label("zero"), k.label("ready")
+	if load {
+		k.op("CMPQ %s, $0", k.arg("init"))
+		k.op("JEQ %s", zero)
+	}
+	k.load("dst", "BX")
+	for t := range k.acts {
+		m, r := "(BX)", k.r(t)
+		if !load {
+			m, r = r, m
+		}
+		k.op("VMOVUPS %s, %s", m, r)
+		if t+1 < k.acts {
+			k.op("ADDQ R9, BX")
+		}
+	}
+	if !load {
+		return
+	}
+	k.op("JMP %s", ready)
+	k.at(zero)
+	for t := range k.acts {
+		k.zero(t)
+	}
+	k.at(ready)
+}
+
+// unpackConstants loads masks, a table and the sign bits.
+func (k unitMul) unpackConstants() {
+	for i, w := range k.consts {
+		k.words(w, unitMask1+i)
+	}
+	if k.codes.name == "8" {
+		k.words(0x80808080, unitMask1)
+	}
+	if k.table != nil {
+		var words []uint32
+		for i := 0; i < 16; i += 4 { // 128 is added to signed values
+			words = append(words, uint32(k.table[i]^0x80)|uint32(k.table[i+1]^0x80)<<8|uint32(k.table[i+2]^0x80)<<16|uint32(k.table[i+3]^0x80)<<24)
+		}
+		name := k.file.name + "Table" + k.codes.name
+		k.file.datum(name, words)
+		k.op("VBROADCASTI32X4 %s<>(SB), %s", name, k.r(unitMask2))
+	}
+	if k.kd.affine {
+		k.words(0x80000000, unitSign)
+	}
 }
 
 // unit multiplies with n blocks behind one header.
 func (k unitMul) unit(n int) {
 	if k.header.name != "16" {
-		k.op("VCVTPH2PS (%s), %s", srcCodes, k.r(6))
+		k.op("VCVTPH2PS (%s), %s", srcCodes, k.r(unitD))
 	}
 	if k.kd.affine { // the minimum is taken away
-		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(7))
-		k.op("VPXORD %s, %s, %[2]s", k.r(8), k.r(7))
+		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(unitDMin))
+		k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(unitDMin))
 	}
 	for line := 64; line < k.header.bytes; line += 64 { // in the order of memory
 		k.op("PREFETCHT0 %d(%s)", line, srcCodes)
 	}
 	for b := range n {
-		for l := 0; l < k.codes.bytes && k.codes.name == "6"; l += 64 { // whose many instructions leave the CPU little to look ahead
-			k.op("PREFETCHT1 %d(%s)", 512+k.header.bytes+b*k.codes.bytes+l, srcCodes)
+		k.fetch(k.header.bytes + b*k.codes.bytes)
+		for p := range k.kd.parts() {
+			k.part(b, p)
 		}
-		k.block(b)
 	}
 	k.op("ADDQ $%d, %s", k.header.bytes+n*k.codes.bytes, srcCodes)
-	k.op("ADDQ $%d, %s", 32*n, srcQ)
-	k.op("ADDQ $%d, R10", 4*n)
-	k.op("ADDQ $%d, R11", 4*n*k.kd.parts())
+	k.op("ADDQ $%d, %s", n*k.lanes()*32, srcQ)
+	k.op("ADDQ $%d, R10", n*k.lanes()*4)
+	k.op("ADDQ $%d, R11", n*k.lanes()*4*k.kd.parts())
 }
 
-// unpackConstants loads the sign bits too.
-func (k unitMul) unpackConstants() {
-	k.quantKernel.unpackConstants()
-	if k.kd.affine {
-		k.words(0x80000000, 8)
+// fetch asks for codes far behind those of the block at disp where so many instructions belong to a block that the CPU cannot look that far
+// ahead by itself.
+func (k unitMul) fetch(disp int) {
+	op, ahead := "", 0
+	switch {
+	case k.acts == 8 || k.acts == 4 && k.codes.name != "8":
+		op, ahead = "PREFETCHT0", 2048
+	case k.acts == 1 && k.codes.name == "6":
+		op, ahead = "PREFETCHT1", 512
+	default:
+		return
+	}
+	for l := 0; l < k.codes.bytes; l += 64 {
+		k.op("%s %d(%s)", op, ahead+disp+l, srcCodes)
 	}
 }
 
-func (k unitMul) block(b int) {
-	for p := range 2 {
-		if k.kd.affine || p >= k.kd.parts() {
-			k.op("VPXORD %s, %[1]s, %[1]s", k.r(2+p))
-		} else { // signed codes become unsigned by adding 128
-			k.op("VPBROADCASTD %d(R11), %s", 4*(k.kd.parts()*b+p), k.r(2+p))
+// lanes is how many rows of activations lie side by side.
+func (k unitMul) lanes() int { return min(k.acts, 2)*3 - 2 } // 1 or 4
+
+// of is the address of number n of row t where every block has size bytes of each row.
+func (k unitMul) of(base, distance string, t, size, n int) string {
+	at := n/size*size*k.lanes() + t%k.lanes()*size + n%size
+	if t >= k.lanes() {
+		return fmt.Sprintf("%d(%s)(%s*1)", at, base, distance)
+	}
+	return fmt.Sprintf("%d(%s)", at, base)
+}
+
+// part does part p of block b: all of it, or 16 columns.
+func (k unitMul) part(b, p int) {
+	first, n, chains := 0, 8, 1
+	if k.kd.half {
+		first, n = 4*p, 4
+	} else if k.acts < 4 { // sums on their way hide the latency
+		chains = 2
+	}
+	isum := func(t, c int) int { return unitISum + t*chains + c }
+	other := func(t int) string { return k.of("R11", "R8", t, 4, 4*(k.kd.parts()*b+p)) }
+	for t := range k.acts {
+		for c := range chains {
+			if k.kd.affine || c > 0 {
+				k.op("VPXORD %s, %[1]s, %[1]s", k.r(isum(t, c)))
+			} else { // signed codes become unsigned by adding 128
+				k.op("VPBROADCASTD %s, %s", other(t), k.r(isum(t, c)))
+			}
 		}
 	}
-	for i := range 8 {
+	for i := first; i < first+n; i++ {
 		k.vector(k.header.bytes+b*k.codes.bytes, i)
-		k.op("VPDPBUSD.BCST %d(%s), %s, %s", 32*b+4*i, srcQ, k.r(code), k.r(2+i/4))
+		for t := range k.acts {
+			k.op("VPDPBUSD.BCST %s, %s, %s", k.of(srcQ, "DX", t, 32, 32*b+4*i), k.r(unitCode), k.r(isum(t, i/4%chains)))
+		}
 	}
-	if !k.kd.half {
-		k.op("VPADDD %s, %s, %[2]s", k.r(3), k.r(2))
-	}
-	for p := range k.kd.parts() {
-		k.scales(b, p)
-		k.op("VCVTDQ2PS %s, %[1]s", k.r(2+p))
-		k.op("VMULPS %s, %s, %[2]s", k.r(4), k.r(2+p))
-		k.op("VFMADD231PS.BCST %d(R10), %s, %s", 4*b, k.r(2+p), k.r(0))
+	k.scales(b, p)
+	for t := range k.acts {
+		s := k.r(isum(t, 0))
+		if chains == 2 {
+			k.op("VPADDD %s, %s, %[2]s", k.r(isum(t, 1)), s)
+		}
+		k.op("VCVTDQ2PS %s, %[1]s", s)
+		k.op("VMULPS %s, %s, %[2]s", k.r(unitScale), s)
+		k.op("VFMADD231PS.BCST %s, %s, %s", k.of("R10", "R8", t, 4, 4*b), s, k.r(t))
 		if k.kd.affine {
-			k.op("VFMADD231PS.BCST %d(R11), %s, %s", 4*b, k.r(5), k.r(0))
+			k.op("VFMADD231PS.BCST %s, %s, %s", other(t), k.r(unitMin), k.r(t))
 		}
 	}
 }
@@ -150,19 +257,20 @@ func (k unitMul) block(b int) {
 // block takes the more of it is on its way.
 func (k unitMul) vector(disp, i int) {
 	plane := func(p int) string { return fmt.Sprintf("%d(%s)", disp+64*p, srcCodes) }
+	code := k.r(unitCode)
 	if k.codes.name == "8" {
-		k.op("VPXORD %s, %s, %s", plane(i), k.r(mask1), k.r(code))
+		k.op("VPXORD %s, %s, %s", plane(i), k.r(unitMask1), code)
 		return
 	}
 	if i < 4 {
-		k.op("VPANDD %s, %s, %s", plane(i), k.r(mask1), k.r(code))
+		k.op("VPANDD %s, %s, %s", plane(i), k.r(unitMask1), code)
 	} else {
-		k.op("VPSRLD $4, %s, %s", plane(i-4), k.r(code))
-		k.op("VPANDD %s, %s, %[2]s", k.r(mask1), k.r(code))
+		k.op("VPSRLD $4, %s, %s", plane(i-4), code)
+		k.op("VPANDD %s, %s, %[2]s", k.r(unitMask1), code)
 	}
 	switch k.codes.name {
 	case "IQ4":
-		k.op("VPSHUFB %s, %s, %[1]s", k.r(code), k.r(mask2))
+		k.op("VPSHUFB %s, %s, %[1]s", code, k.r(unitMask2))
 	case "5":
 		k.mergeBits(plane(4), i, 4)
 	case "6":
@@ -170,18 +278,18 @@ func (k unitMul) vector(disp, i int) {
 	}
 }
 
-// mergeBits ORs bits at position a of the bytes of a plane in memory into the code, at position b under mask2.
+// mergeBits ORs bits at position a of the bytes of a plane in memory into the code, at position b under the second mask.
 func (k unitMul) mergeBits(plane string, a, b int) {
 	switch {
 	case a > b:
-		k.op("VPSRLD $%d, %s, %s", a-b, plane, k.r(extra))
+		k.op("VPSRLD $%d, %s, %s", a-b, plane, k.r(unitExtra))
 	case a < b:
-		k.op("VPSLLD $%d, %s, %s", b-a, plane, k.r(extra))
+		k.op("VPSLLD $%d, %s, %s", b-a, plane, k.r(unitExtra))
 	default:
-		k.op("VPTERNLOGD $0xF8, %s, %s, %s", plane, k.r(mask2), k.r(code))
+		k.op("VPTERNLOGD $0xF8, %s, %s, %s", plane, k.r(unitMask2), k.r(unitCode))
 		return
 	}
-	k.op("VPTERNLOGD $0xF8, %s, %s, %s", k.r(extra), k.r(mask2), k.r(code))
+	k.op("VPTERNLOGD $0xF8, %s, %s, %s", k.r(unitExtra), k.r(unitMask2), k.r(unitCode))
 }
 
 // scales makes the scale of part p of block b, and its minimum.
@@ -193,12 +301,12 @@ func (k unitMul) scales(b, p int) {
 	}
 	switch k.header {
 	case header16:
-		k.op("VCVTPH2PS %d(%s), %s", 32*b, srcCodes, k.r(4))
+		k.op("VCVTPH2PS %d(%s), %s", 32*b, srcCodes, k.r(unitScale))
 	case headerQ4:
-		number("VPMOVZXBD", 64+32*b, 6, 4)
-		number("VPMOVZXBD", 80+32*b, 7, 5)
+		number("VPMOVZXBD", 64+32*b, unitD, unitScale)
+		number("VPMOVZXBD", 80+32*b, unitDMin, unitMin)
 	case headerQ6:
-		number("VPMOVSXBD", 32+32*b+16*p, 6, 4)
+		number("VPMOVSXBD", 32+32*b+16*p, unitD, unitScale)
 	}
 }
 
