@@ -85,5 +85,5 @@ func (m *coded) mul(dst []float32, ld int, a *activations, lo, hi int, add bool)
 	simd.GemmPacked(dst, ld, a.x, m.cols, false, p, a.rows, add)
 }
 
-// taskRows splits rows of a weight into about 32 stretches of whole tiles.
-func taskRows(rows int) int { return max(16, (rows/32+15)&^15) }
+// taskRows splits rows of a weight into about 32 stretches of pairs of tiles of 16.
+func taskRows(rows int) int { return max(32, (rows/32+31)&^31) }

@@ -20,16 +20,25 @@ func brain8x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, 
 func brain4x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
 
 //go:noescape
+func brain4x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
+
+//go:noescape
 func brain4x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
 
 //go:noescape
 func brain2x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
 
 //go:noescape
+func brain2x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
+
+//go:noescape
 func brain2x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
 
 //go:noescape
 func brain1x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
+
+//go:noescape
+func brain1x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)
 
 //go:noescape
 func brain1x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int)

@@ -24,6 +24,10 @@ func brain4x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, 
 	panic(noKernels)
 }
 
+func brain4x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
+	panic(noKernels)
+}
+
 func brain4x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
 	panic(noKernels)
 }
@@ -32,11 +36,19 @@ func brain2x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, 
 	panic(noKernels)
 }
 
+func brain2x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
+	panic(noKernels)
+}
+
 func brain2x1AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
 	panic(noKernels)
 }
 
 func brain1x4AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
+	panic(noKernels)
+}
+
+func brain1x2AVX512(dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int) {
 	panic(noKernels)
 }
 

@@ -15,14 +15,20 @@ func brainKernel(rows, tiles int, dst *float32, ld int, w *byte, step int, x *ui
 		brain8x1AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 4<<4 | 4:
 		brain4x4AVX512(dst, ld, w, step, x, xs, pairs, init)
+	case 4<<4 | 2:
+		brain4x2AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 4<<4 | 1:
 		brain4x1AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 2<<4 | 4:
 		brain2x4AVX512(dst, ld, w, step, x, xs, pairs, init)
+	case 2<<4 | 2:
+		brain2x2AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 2<<4 | 1:
 		brain2x1AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 1<<4 | 4:
 		brain1x4AVX512(dst, ld, w, step, x, xs, pairs, init)
+	case 1<<4 | 2:
+		brain1x2AVX512(dst, ld, w, step, x, xs, pairs, init)
 	case 1<<4 | 1:
 		brain1x1AVX512(dst, ld, w, step, x, xs, pairs, init)
 	default:

@@ -163,8 +163,8 @@ func (m *Matrix) vecFloat(dst, x []float32, t, n int, add bool) {
 // are rounded to bfloat16, sums are float32.
 func brainDots() bool { return impl == avx512 && hasBrainDots }
 
-// brainSlice is how many pairs of columns of two tiles stay in a core's first cache while many rows of activations meet them.
-const brainSlice = 128
+// brainSlice is how many pairs of columns of two tiles stay in a core's second cache while many rows of activations meet them.
+const brainSlice = 1024
 
 // mulBrain multiplies n tiles of bfloat16 from tile t on with all rows of x.
 func (m *Matrix) mulBrain(dst []float32, ld int, x *Acts, t, n int, add bool) {
@@ -190,13 +190,7 @@ func (m *Matrix) mulBrain(dst []float32, ld int, x *Acts, t, n int, add bool) {
 			}
 			for r := 0; r < x.rows; {
 				acts := actGroup(x.rows - r)
-				if acts < 8 && wide == 2 { // such rows take one tile or four
-					for j := range tiles {
-						m.brain(dst[r*ld+(i+j)*tileRows16:], ld, x, acts, 1, t+i+j, r, l, k, init)
-					}
-				} else {
-					m.brain(dst[r*ld+i*tileRows16:], ld, x, acts, tiles, t+i, r, l, k, init)
-				}
+				m.brain(dst[r*ld+i*tileRows16:], ld, x, acts, tiles, t+i, r, l, k, init)
 				r += acts
 			}
 			i += tiles

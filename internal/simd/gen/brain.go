@@ -10,7 +10,7 @@ import (
 // in the order of the columns, whatever the shape of the register tile.
 
 // brainShapes lists (rows of activations, tiles of weights) of the register tiles.
-var brainShapes = [][2]int{{12, 2}, {12, 1}, {8, 2}, {8, 1}, {4, 4}, {4, 1}, {2, 4}, {2, 1}, {1, 4}, {1, 1}}
+var brainShapes = [][2]int{{12, 2}, {12, 1}, {8, 2}, {8, 1}, {4, 4}, {4, 2}, {4, 1}, {2, 4}, {2, 2}, {2, 1}, {1, 4}, {1, 2}, {1, 1}}
 
 const brainParams = "dst *float32, ld int, w *byte, step int, x *uint16, xs int, pairs int, init int"
 
