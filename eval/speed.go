@@ -38,7 +38,7 @@ type Benchmark struct {
 // token at a time behind a short prompt. The rates are medians over the repetitions after one that does not count.
 func Bench(ctx context.Context, path string, prompt, generate, repetitions int) (*Benchmark, error) {
 	var b Benchmark
-	e, err := b.Load(ctx, func() (*model.Model, error) { return model.Open(path) }, runtime.Options{})
+	e, err := b.Load(ctx, func() (*model.Model, error) { return model.Open(path) }, runtime.Options{Rounding: runtime.RoundFast})
 	if err != nil {
 		return nil, err
 	}

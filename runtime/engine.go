@@ -48,6 +48,7 @@ type Engine struct {
 	scratch        *Session // for work on single layers
 	tap            Tap
 	rounder        *rounder
+	rounding       Rounding
 	soon           *soon // nil once the weights are packed
 }
 
@@ -72,6 +73,7 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 	if e.batch == 0 {
 		e.batch = 256
 	}
+	e.rounding = o.Rounding
 	var err error
 	if e.rounder, err = newRounder(o.Rounding, m); err != nil {
 		return nil, err
@@ -86,7 +88,7 @@ func Load(ctx context.Context, m *model.Model, o Options) (*Engine, error) {
 		return e, nil
 	}
 	if o.Soon {
-		e.soon = &soon{tiles: map[tileShape]*tiles{}}
+		e.soon = &soon{tiles: map[tileShape]*tiles{}, round: o.Rounding}
 		return e, e.load(ctx, m.Graph.Weights, func(int64) {})
 	}
 	task := progress.Start(ctx, "load", "B", m.Bytes())

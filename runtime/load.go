@@ -67,7 +67,7 @@ func (e *Engine) load(ctx context.Context, ws []*model.Weight, done func(bytes i
 			}
 			continue
 		}
-		m, pack, err := newMatrix(t)
+		m, pack, err := newMatrix(t, e.rounding)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.Name, err)
 		}
@@ -120,11 +120,14 @@ func (s *stretch) read() error {
 
 // newMatrix makes room for a tensor and returns what puts rows there. Different rows may be put at the same time. Stacked experts
 // become one matrix of experts x rows.
-func newMatrix(t *tensor.Tensor) (m matrix, pack func(row int, data []byte), err error) {
+func newMatrix(t *tensor.Tensor, r Rounding) (m matrix, pack func(row int, data []byte), err error) {
 	if simd.Packable(t.Codec.Name()) {
 		m, err := simd.NewMatrix(t.Codec.Name(), t.Rows(), t.Cols())
 		if err != nil {
 			return nil, nil, err
+		}
+		if r == RoundFast {
+			m.RoundFloats()
 		}
 		return m, m.Pack, nil
 	}

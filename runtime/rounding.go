@@ -16,6 +16,9 @@ type Rounding string
 const (
 	// RoundKernels is this runtime's own: bytes with a scale for 32 values where a matrix is quantized.
 	RoundKernels Rounding = ""
+	// RoundFast is RoundKernels, but inputs of bfloat16 matrices are rounded to bfloat16 where the CPU multiplies that faster: for those
+	// who write text, where RoundKernels is for those who measure models.
+	RoundFast Rounding = "fast"
 	// RoundScheme computes as programs do that load the schemes W8A8 and FP8: where the checkpoint asks for it, a token's
 	// input of an eight-bit matrix is rounded like a row of the matrix itself, to integers or small floats under one scale
 	// made for it at that moment (dynamic, per token, in the words of compressed-tensors).
@@ -54,7 +57,7 @@ func newRounder(r Rounding, m *model.Model) (*rounder, error) {
 			}
 			return nil
 		}
-	case r == RoundScheme || r == RoundKernels:
+	case r == RoundScheme || r == RoundKernels || r == RoundFast:
 		return nil, nil
 	default:
 		_, err := ParseRounding(string(r))

@@ -153,3 +153,32 @@ func converted(t *testing.T, x *tensor.Tensor, format string) *tensor.Tensor {
 	}
 	return x
 }
+
+// TestRoundFast has all matrices in bfloat16. The logits are those of exact inputs but for the rounding of these, where the CPU does that at
+// all, and the same bits for any split of the tokens.
+func TestRoundFast(t *testing.T) {
+	for _, name := range []string{"llama", "mixtral", "gemma"} {
+		m := models.Model(t, name, 1)
+		coded := map[*model.Weight]*tensor.Tensor{}
+		for _, w := range m.Graph.Weights {
+			if w.Role != model.RoleVector {
+				coded[w] = converted(t, m.Tensor(w), "bf16")
+			}
+		}
+		m = m.With(coded)
+		exact := someLogits(t, m, Options{})
+		for _, o := range []Options{{Rounding: RoundFast}, {Rounding: RoundFast, Soon: true}, {Rounding: RoundFast, Batch: 1}, {Rounding: RoundFast, Batch: 3}} {
+			got := someLogits(t, m, o)
+			var most, size float64
+			for i, v := range exact {
+				most, size = max(most, math.Abs(float64(v-got[i]))), max(size, math.Abs(float64(v)))
+			}
+			if most > 0.02*size {
+				t.Errorf("%s, %+v: logits of up to %v changed by up to %v", name, o, size, most)
+			}
+			if first := someLogits(t, m, Options{Rounding: RoundFast}); !slices.Equal(first, got) {
+				t.Errorf("%s, %+v: other bits than in one piece", name, o)
+			}
+		}
+	}
+}

@@ -23,6 +23,7 @@ type soon struct {
 	err   error
 	used  bool // by a step
 	tiles map[tileShape]*tiles
+	round Rounding
 }
 
 // tileShape is what scratch matrices of a stretch must agree on.
@@ -63,13 +64,19 @@ func (s *soon) filed(w *model.Weight, t *tensor.Tensor) (*filed, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.on = &tiles{shape: shape}
+		fast := func(m *simd.Matrix) *simd.Matrix {
+			if s.round == RoundFast {
+				m.RoundFloats()
+			}
+			return m
+		}
+		f.on = &tiles{shape: fast(shape)}
 		f.on.pool.New = func() any {
 			m, err := simd.NewMatrix(key.format, f.step, key.cols)
 			if err != nil {
 				panic(err) // it has been made once
 			}
-			return m
+			return fast(m)
 		}
 		s.tiles[key] = f.on
 	}

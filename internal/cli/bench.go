@@ -133,7 +133,7 @@ func bench(ctx context.Context, e *env, c *cli.Context) error {
 		return benchWrite(ctx, e, c, open)
 	}
 	var b eval.Benchmark
-	engine, err := b.Load(ctx, open, runtime.Options{Cache: c.String("cache"), Soon: true})
+	engine, err := b.Load(ctx, open, runtime.Options{Cache: c.String("cache"), Soon: true, Rounding: runtime.RoundFast})
 	if err != nil {
 		return err
 	}

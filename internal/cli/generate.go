@@ -66,7 +66,7 @@ func loadForText(ctx context.Context, e *env, c *cli.Context, ref string, soon b
 		return nil, err
 	}
 	l := &loaded{Model: m}
-	if l.e, err = runtime.Load(ctx, m, runtime.Options{Context: c.Int("context"), Cache: c.String("cache"), Soon: soon}); err == nil {
+	if l.e, err = runtime.Load(ctx, m, runtime.Options{Context: c.Int("context"), Cache: c.String("cache"), Soon: soon, Rounding: runtime.RoundFast}); err == nil {
 		l.tok, err = m.Tokenizer()
 	}
 	if err != nil {

@@ -58,7 +58,7 @@ func (a *Acts) Reset(x []float32, rows, cols int) {
 	a.metaStep = metaSize * a.blocks
 	a.made = grow(a.made, rows)
 	clear(a.made)
-	a.Want(Bytes | Brains)
+	a.Want(Bytes)
 	a.tiled.reset(rows, a.blocks)
 	a.grouped.reset(rows, a.blocks)
 	if a.tiled.on || a.grouped.on {
@@ -77,7 +77,7 @@ func grow[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// Want says which forms Quantize makes, until the next Reset: all unless told.
+// Want says which forms Quantize makes, until the next Reset: bytes unless told.
 func (a *Acts) Want(forms Form) {
 	a.wants = forms
 	if a.wants &^= Brains; forms&Brains != 0 && brainDots() {

@@ -23,6 +23,7 @@ type Matrix struct {
 
 	// Float formats.
 	float  floatFormat
+	brains bool      // activations are rounded to bfloat16
 	values []float32 // of f32
 }
 
@@ -81,11 +82,15 @@ func (m *Matrix) Form() Form {
 	switch {
 	case m.quant != nil:
 		return Bytes
-	case m.float == formatBF16 && brainDots():
+	case m.brains:
 		return Brains
 	}
 	return 0
 }
+
+// RoundFloats lets Mul round activations to bfloat16 where the weights are bfloat16 and the CPU multiplies pairs of them (AVX512_BF16),
+// twice as fast as float32. Sums are float32.
+func (m *Matrix) RoundFloats() { m.brains = m.float == formatBF16 && brainDots() }
 
 // Pack stores rows from row on, given as the bytes that a file of this format holds for them, row after row. Different
 // rows may be packed at the same time.

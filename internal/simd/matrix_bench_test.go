@@ -44,12 +44,14 @@ func benchMatrix(b *testing.B, format string, rows, cols, n int) {
 		ms = append(ms, m)
 	}
 	for _, m := range ms {
+		m.RoundFloats()
 		for i := range rows {
 			m.Pack(i, data)
 		}
 	}
 	var a Acts
 	a.Reset(random(r, n*cols), n, cols)
+	a.Want(first.Form())
 	a.Quantize(0, n)
 	dst := make([]float32, n*rows)
 	now := cpuClock(b)

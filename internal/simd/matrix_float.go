@@ -74,7 +74,7 @@ func (m *Matrix) rowFloat(dst []float32, r int) {
 
 // mulFloat is the product of n tiles from tile t on: the register tiles of Gemm, with the weights as B.
 func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
-	if m.Form() == Brains {
+	if m.brains {
 		m.mulBrain(dst, ld, x, t, n, add)
 		return
 	}

@@ -89,6 +89,9 @@ func newTestMatrix(t testing.TB, r *rand.Rand, format string, rows, cols int, sc
 			F32ToBF16(data, x)
 		}
 	}
+	if r.IntN(2) == 0 {
+		m.RoundFloats()
+	}
 	for at := 0; at < rows; { // in chunks of any size
 		n := min(rows-at, 1+r.IntN(20))
 		m.Pack(at, data[at*m.rowBytes:(at+n)*m.rowBytes])
@@ -211,6 +214,7 @@ func TestMulAgainstFloat(t *testing.T) {
 				x := random(r, n*cols)
 				var a Acts
 				a.Reset(x, n, cols)
+				a.Want(Bytes | Brains)
 				a.Quantize(0, n)
 				for i := range x { // the values that stand for them
 					switch m.Form() {
@@ -269,6 +273,7 @@ func TestMulInvariance(t *testing.T) {
 			for i := range most {
 				var a Acts
 				a.Reset(x[i*cols:(i+1)*cols], 1, cols)
+				a.Want(m.Form())
 				a.Quantize(0, 1)
 				copy(want[i*rows:], start[i*rows:(i+1)*rows])
 				m.Mul(want[i*rows:], rows, &a, 0, rows, true)
@@ -281,6 +286,7 @@ func TestMulInvariance(t *testing.T) {
 			for n := 1; n <= most; n += step {
 				from := r.IntN(most - n + 1)
 				a.Reset(x[from*cols:(from+n)*cols], n, cols)
+				a.Want(m.Form())
 				for i := range n { // in any order
 					a.Quantize(n-1-i, n-i)
 				}
@@ -493,6 +499,7 @@ func TestMulGuard(t *testing.T) {
 				fill(r, x, -1, 1)
 				var a Acts
 				a.Reset(x, n, cols)
+				a.Want(m.Form())
 				if a.metaStep*n > len(meta.f) {
 					t.Fatal("arena too small")
 				}

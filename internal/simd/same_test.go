@@ -20,7 +20,7 @@ func TestMulSameBits(t *testing.T) {
 		rows, cols := m.Size()
 		var a Acts
 		a.Reset(x, n, cols)
-		if g := &a.grouped; g.on {
+		if g := &a.grouped; g.on || g.beside {
 			q := codes[len(codes)-len(g.q):]
 			g.q, g.meta = unsafe.Slice((*int8)(unsafe.Pointer(&q[0])), len(q)), numbers.place(len(g.meta), -1)
 		}
@@ -38,19 +38,23 @@ func TestMulSameBits(t *testing.T) {
 			rows := 1 + r.IntN(100)
 			sideBytes = r.IntN(2) << 20
 			for _, n := range []int{1, 2, 3, 7, 13, 40}[r.IntN(3):] {
-				use(generic)
-				m, _ := newTestMatrix(t, r, format, rows, cols, func() float32 { return (r.Float32() - 0.4) / 8 })
-				b := weights[len(weights)-len(m.data):]
-				copy(b, m.data)
-				m.data = b
+				seed := r.Uint64()
+				packed := func(i implementation) *Matrix { // as it lays out weights
+					use(i)
+					w := rand.New(rand.NewPCG(seed, 0))
+					m, _ := newTestMatrix(t, w, format, rows, cols, func() float32 { return (w.Float32() - 0.4) / 8 })
+					b := weights[len(weights)-len(m.data):]
+					copy(b, m.data)
+					m.data = b
+					return m
+				}
 				x := random(r, n*cols)
-				want := product(m, x, n)
+				want := product(packed(generic), x, n)
 				for i := range implementationNames {
 					if i := implementation(i); i == generic || !available(i) || i >= avx512 && f.kind == kindSA { // read as unsigned there
 						continue
 					}
-					use(implementation(i))
-					for j, v := range product(m, x, n) {
+					for j, v := range product(packed(implementation(i)), x, n) {
 						if math.Float32bits(v) != math.Float32bits(want[j]) {
 							t.Fatalf("%s, %s, %d rows of %d, %d rows of activations: [%d,%d] is %v, want %v", implementationNames[inUse()], format, rows, cols, n, j/rows, j%rows, v, want[j])
 						}
