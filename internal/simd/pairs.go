@@ -40,6 +40,27 @@ func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, step, pairs
 	if accumulate {
 		fresh = 0
 	}
+	if impl == avx512 {
+		for r, rows := 0, 0; r < m; r += rows {
+			groups := 1
+			switch rest := m - r; {
+			case rest >= 8:
+				groups = rest / 8
+				widePairs8AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+				rows = 8 * groups
+			case rest >= 4:
+				widePairs4AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+				rows = 4
+			case rest >= 2:
+				widePairs2AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+				rows = 2
+			default:
+				widePairs1AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+				rows = 1
+			}
+		}
+		return
+	}
 	r := m &^ 3
 	if r > 0 {
 		mulPairs4(&c[0], ldc, &a[0], lda, &b[0], step, &d[0], stepD, &s[0], lds, pairs, panels, r/4, fresh, &next[0])

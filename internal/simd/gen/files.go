@@ -3,5 +3,5 @@ package gen
 // files lists what is generated.
 func files() []*file {
 	return []*file{gemmFile(), gemmStripFile(), floatFile(), convertFile(), scalesFile(), quantFile(), tileFile(), sectionFile(), unitFile(), matMulFile(), groupFile(), amxFile(), halfFile(), brainFile(),
-		pairsFile(), softmaxFile(), peakFile(), encodeFile(), rowPackFile(), doubleFile()}
+		pairsFile(), widePairsFile(), softmaxFile(), peakFile(), encodeFile(), rowPackFile(), doubleFile()}
 }
