@@ -155,6 +155,9 @@ func (k unitMul) unpackConstants() {
 		k.file.datum(name, words)
 		k.op("VBROADCASTI32X4 %s<>(SB), %s", name, k.r(unitMask2))
 	}
+	if k.apart() {
+		k.words(0xf0f0f0f0, unitMask2)
+	}
 	if k.kd.affine {
 		k.words(0x80000000, unitSign)
 	}
@@ -218,7 +221,7 @@ func (k unitMul) part(b, p int) {
 	first, n, chains := 0, 8, 1
 	if k.kd.half {
 		first, n = 4*p, 4
-	} else if k.acts < 4 { // sums on their way hide the latency
+	} else if k.acts < 4 || k.apart() { // sums on their way hide the latency
 		chains = 2
 	}
 	isum := func(t, c int) int { return unitISum + t*chains + c }
@@ -241,6 +244,9 @@ func (k unitMul) part(b, p int) {
 	k.scales(b, p)
 	for t := range k.acts {
 		s := k.r(isum(t, 0))
+		if k.apart() {
+			k.op("VPSRAD $4, %s, %[1]s", k.r(isum(t, 1)))
+		}
 		if chains == 2 {
 			k.op("VPADDD %s, %s, %[2]s", k.r(isum(t, 1)), s)
 		}
@@ -253,6 +259,9 @@ func (k unitMul) part(b, p int) {
 	}
 }
 
+// apart reports whether high nibbles stay where they are, 16 times what they stand for, and have sums of their own.
+func (k unitMul) apart() bool { return k.codes.name == "4" && k.acts <= 4 }
+
 // vector makes vector i of the codes at disp. Operands come straight from memory: a CPU looks so many instructions ahead, and the fewer a
 // block takes the more of it is on its way.
 func (k unitMul) vector(disp, i int) {
@@ -264,6 +273,8 @@ func (k unitMul) vector(disp, i int) {
 	}
 	if i < 4 {
 		k.op("VPANDD %s, %s, %s", plane(i), k.r(unitMask1), code)
+	} else if k.apart() {
+		k.op("VPANDD %s, %s, %s", plane(i-4), k.r(unitMask2), code)
 	} else {
 		k.op("VPSRLD $4, %s, %s", plane(i-4), code)
 		k.op("VPANDD %s, %s, %[2]s", k.r(unitMask1), code)
