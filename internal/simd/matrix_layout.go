@@ -53,17 +53,42 @@ var blockBytes = [...]int{size8: 512, size4: 256, size5: 320, size6: 384, size2:
 // rowsSize is the size that codes have for the kernels for several rows, which read them as bytes.
 var rowsSize = [...]codeLayout{size8: size8, size4: size4, size5: size5, size6: size6, size2: size4, size3: size4, sizeIQ4: size8, sizeFP4: size5}
 
-// smallUnit is how many blocks a unit has where it is not a tile, 0 for formats without kernels for that.
-func (f *quantFormat) smallUnit() int {
+// headerLayout says how kernels that read headers among the codes find scales there.
+type headerLayout int
+
+const (
+	headerNone headerLayout = iota
+	header16                // a float16 for each block
+	headerQ4K
+	headerQ6K
+	headerF32 // a float32, and perhaps another, for all blocks of a unit
+)
+
+// headers returns the layout of the headers for the kernels in use that read them among the codes.
+func (f *quantFormat) headers() headerLayout {
 	switch {
 	case impl != avx512:
-		return 0
 	case f.plainScales():
-		return 2
-	case f.name == "q4_k" || f.name == "q5_k" || f.name == "q6_k":
-		return f.section
+		return header16
+	case f.name == "q4_k" || f.name == "q5_k":
+		return headerQ4K
+	case f.name == "q6_k":
+		return headerQ6K
+	case f.group.bits != 0 && (f.section == 0 || rowsChunk%f.section == 0): // chunks of columns begin with a unit
+		return headerF32
 	}
-	return 0
+	return headerNone
+}
+
+// smallUnit is how many blocks a unit has where it is not a tile, 0 for formats without kernels for that.
+func (f *quantFormat) smallUnit() int {
+	switch f.headers() {
+	case headerNone:
+		return 0
+	case header16:
+		return 2
+	}
+	return f.section // 0 where a row has one scale
 }
 
 // layOut decides where everything lies in a tile.

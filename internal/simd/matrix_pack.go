@@ -71,19 +71,19 @@ func packQ51(h, c []byte, lane int, src []byte) {
 
 // packQ4K: of 32 bytes the low nibbles are one block and the high ones the next.
 func packQ4K(h, c []byte, lane int, src []byte) {
-	headerQ4K(h, lane, src)
+	putHeaderQ4K(h, lane, src)
 	nibblesQ4K(c, 256, lane, src[16:144])
 }
 
 func packQ5K(h, c []byte, lane int, src []byte) {
-	headerQ4K(h, lane, src)
+	putHeaderQ4K(h, lane, src)
 	nibblesQ4K(c, 320, lane, src[48:176])
 	upper(c[256:], 320, lane, src[16:48])
 }
 
-// headerQ4K: bytes 0-3 and 4-7 of the 12 behind the halves hold scales 0-3 and minimums 0-3 in their low six bits, bytes 8-11 the low
+// putHeaderQ4K: bytes 0-3 and 4-7 of the 12 behind the halves hold scales 0-3 and minimums 0-3 in their low six bits, bytes 8-11 the low
 // nibbles of scales and minimums 4-7, whose upper two bits are those of bytes 0-3 and 4-7.
-func headerQ4K(h []byte, lane int, src []byte) {
+func putHeaderQ4K(h []byte, lane int, src []byte) {
 	put16(h, lane, src)
 	put16(h[32:], lane, src[2:])
 	h, src = h[64+lane:], src[4:16]

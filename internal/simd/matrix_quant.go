@@ -35,7 +35,7 @@ var scratches = sync.Pool{New: func() any {
 // mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
-	if !m.whole() && x.rows <= fewRows && !x.tiled.on {
+	if m.quant.headers() != headerNone && x.rows <= fewRows && !x.tiled.on {
 		m.mulUnits(dst, ld, x, t, n, add)
 		return
 	}
@@ -102,7 +102,7 @@ func (m *Matrix) chunkCodes(s *scratch, t, b, n int) []byte {
 	return m.codes(t, b)
 }
 
-// mulUnits multiplies n tiles from tile t on, of several units, with up to fewRows rows.
+// mulUnits multiplies n tiles from tile t on with up to fewRows rows, where kernels read headers among the codes.
 func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	f := m.quant
 	_, _ = dst[(x.rows-1)*ld+n*tileRows16-1], m.data[(t+n)*m.tileBytes-1]
@@ -125,12 +125,12 @@ func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				q, meta := x.row(r)
 				d, other := f.numbersFrom(meta, x.blocks, 0)
 				_, _, _ = q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*f.kind.parts()-1]
-				matUnitKernel(f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, step, init)
+				matUnitKernel(f.headers(), f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, m.unit, step, init)
 				break
 			}
 			group := r / groupRows
-			matUnitKernel(f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
-				4*groupRows*f.other()*x.blocks, m.blocks, step, init)
+			matUnitKernel(f.headers(), f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
+				4*groupRows*f.other()*x.blocks, m.blocks, m.unit, step, init)
 			r += acts
 		}
 	}

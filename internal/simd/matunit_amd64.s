@@ -26,10 +26,10 @@ GLOBL c80000000_matunit<>(SB), RODATA|NOPTR, $4
 DATA c30303030_matunit<>+0(SB)/4, $0x30303030
 GLOBL c30303030_matunit<>(SB), RODATA|NOPTR, $4
 
-// func matUnit8Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit8Sx1AVX512(SB), NOSPLIT, $0-88
+// func matUnit168Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit168Sx1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -44,7 +44,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -104,7 +104,8 @@ loop5:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 4(R10), Z8, Z0
-	ADDQ $1088, DI
+	ADDQ $64, DI
+	ADDQ $1024, DI
 	ADDQ $64, SI
 	ADDQ $8, R10
 	ADDQ $8, R11
@@ -140,7 +141,8 @@ loop7:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 0(R10), Z8, Z0
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $32, SI
 	ADDQ $4, R10
 	ADDQ $4, R11
@@ -160,10 +162,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit8Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit8Sx2AVX512(SB), NOSPLIT, $0-88
+// func matUnit168Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit168Sx2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -178,7 +180,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -269,7 +271,8 @@ loop5:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 20(R10), Z10, Z1
-	ADDQ $1088, DI
+	ADDQ $64, DI
+	ADDQ $1024, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -319,7 +322,8 @@ loop7:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 4(R10), Z10, Z1
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -341,10 +345,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit8Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit8Sx3AVX512(SB), NOSPLIT, $0-88
+// func matUnit168Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit168Sx3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -359,7 +363,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -481,7 +485,8 @@ loop5:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 24(R10), Z12, Z2
-	ADDQ $1088, DI
+	ADDQ $64, DI
+	ADDQ $1024, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -545,7 +550,8 @@ loop7:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 8(R10), Z12, Z2
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -569,10 +575,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit8Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit8Sx4AVX512(SB), NOSPLIT, $0-88
+// func matUnit168Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit168Sx4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -587,7 +593,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -724,7 +730,8 @@ loop5:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 28(R10), Z11, Z3
-	ADDQ $1088, DI
+	ADDQ $64, DI
+	ADDQ $1024, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -794,7 +801,8 @@ loop7:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 12(R10), Z11, Z3
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -820,10 +828,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit8Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit8Sx8AVX512(SB), NOSPLIT, $0-88
+// func matUnit168Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit168Sx8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -838,7 +846,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -1099,7 +1107,8 @@ loop5:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 28(R10)(R8*1), Z15, Z7
-	ADDQ $1088, DI
+	ADDQ $64, DI
+	ADDQ $1024, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -1225,7 +1234,8 @@ loop7:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -1259,10 +1269,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Cx1AVX512(SB), NOSPLIT, $0-88
+// func matUnit164Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit164Cx1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -1278,7 +1288,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -1340,7 +1350,8 @@ loop5:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 4(R10), Z8, Z0
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $64, SI
 	ADDQ $8, R10
 	ADDQ $8, R11
@@ -1377,7 +1388,8 @@ loop7:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 0(R10), Z8, Z0
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $32, SI
 	ADDQ $4, R10
 	ADDQ $4, R11
@@ -1397,10 +1409,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Cx2AVX512(SB), NOSPLIT, $0-88
+// func matUnit164Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit164Cx2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -1416,7 +1428,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -1511,7 +1523,8 @@ loop5:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 20(R10), Z10, Z1
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -1563,7 +1576,8 @@ loop7:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 4(R10), Z10, Z1
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -1585,10 +1599,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Cx3AVX512(SB), NOSPLIT, $0-88
+// func matUnit164Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit164Cx3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -1604,7 +1618,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -1732,7 +1746,8 @@ loop5:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 24(R10), Z12, Z2
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -1799,7 +1814,8 @@ loop7:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 8(R10), Z12, Z2
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -1823,10 +1839,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Cx4AVX512(SB), NOSPLIT, $0-88
+// func matUnit164Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit164Cx4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -1842,7 +1858,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -2011,7 +2027,8 @@ loop5:
 	VCVTDQ2PS Z14, Z14
 	VMULPS Z18, Z14, Z14
 	VFMADD231PS.BCST 28(R10), Z14, Z3
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -2097,7 +2114,8 @@ loop7:
 	VCVTDQ2PS Z14, Z14
 	VMULPS Z18, Z14, Z14
 	VFMADD231PS.BCST 12(R10), Z14, Z3
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -2123,10 +2141,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Cx8AVX512(SB), NOSPLIT, $0-88
+// func matUnit164Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit164Cx8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -2141,7 +2159,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -2402,7 +2420,8 @@ loop5:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 28(R10)(R8*1), Z15, Z7
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -2528,7 +2547,8 @@ loop7:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -2562,10 +2582,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Cx1AVX512(SB), NOSPLIT, $0-88
+// func matUnit165Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit165Cx1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -2581,7 +2601,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -2679,7 +2699,8 @@ loop5:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 4(R10), Z8, Z0
-	ADDQ $704, DI
+	ADDQ $64, DI
+	ADDQ $640, DI
 	ADDQ $64, SI
 	ADDQ $8, R10
 	ADDQ $8, R11
@@ -2734,7 +2755,8 @@ loop7:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 0(R10), Z8, Z0
-	ADDQ $384, DI
+	ADDQ $64, DI
+	ADDQ $320, DI
 	ADDQ $32, SI
 	ADDQ $4, R10
 	ADDQ $4, R11
@@ -2754,10 +2776,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Cx2AVX512(SB), NOSPLIT, $0-88
+// func matUnit165Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit165Cx2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -2773,7 +2795,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -2902,7 +2924,8 @@ loop5:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 20(R10), Z10, Z1
-	ADDQ $704, DI
+	ADDQ $64, DI
+	ADDQ $640, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -2971,7 +2994,8 @@ loop7:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 4(R10), Z10, Z1
-	ADDQ $384, DI
+	ADDQ $64, DI
+	ADDQ $320, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -2993,10 +3017,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Cx3AVX512(SB), NOSPLIT, $0-88
+// func matUnit165Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit165Cx3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -3012,7 +3036,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -3172,7 +3196,8 @@ loop5:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 24(R10), Z12, Z2
-	ADDQ $704, DI
+	ADDQ $64, DI
+	ADDQ $640, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -3255,7 +3280,8 @@ loop7:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 8(R10), Z12, Z2
-	ADDQ $384, DI
+	ADDQ $64, DI
+	ADDQ $320, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -3279,10 +3305,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Cx4AVX512(SB), NOSPLIT, $0-88
+// func matUnit165Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit165Cx4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -3298,7 +3324,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -3483,7 +3509,8 @@ loop5:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 28(R10), Z11, Z3
-	ADDQ $704, DI
+	ADDQ $64, DI
+	ADDQ $640, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -3577,7 +3604,8 @@ loop7:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 12(R10), Z11, Z3
-	ADDQ $384, DI
+	ADDQ $64, DI
+	ADDQ $320, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -3603,10 +3631,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Cx8AVX512(SB), NOSPLIT, $0-88
+// func matUnit165Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit165Cx8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -3622,7 +3650,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -3915,7 +3943,8 @@ loop5:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 28(R10)(R8*1), Z15, Z7
-	ADDQ $704, DI
+	ADDQ $64, DI
+	ADDQ $640, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -4057,7 +4086,8 @@ loop7:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
-	ADDQ $384, DI
+	ADDQ $64, DI
+	ADDQ $320, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -4091,10 +4121,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnitIQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnitIQ4Sx1AVX512(SB), NOSPLIT, $0-88
+// func matUnit16IQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit16IQ4Sx1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -4110,7 +4140,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -4194,7 +4224,8 @@ loop5:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 4(R10), Z8, Z0
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $64, SI
 	ADDQ $8, R10
 	ADDQ $8, R11
@@ -4242,7 +4273,8 @@ loop7:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 0(R10), Z8, Z0
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $32, SI
 	ADDQ $4, R10
 	ADDQ $4, R11
@@ -4262,10 +4294,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnitIQ4Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnitIQ4Sx2AVX512(SB), NOSPLIT, $0-88
+// func matUnit16IQ4Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit16IQ4Sx2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -4281,7 +4313,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -4396,7 +4428,8 @@ loop5:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 20(R10), Z10, Z1
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -4458,7 +4491,8 @@ loop7:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 4(R10), Z10, Z1
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -4480,10 +4514,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnitIQ4Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnitIQ4Sx3AVX512(SB), NOSPLIT, $0-88
+// func matUnit16IQ4Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit16IQ4Sx3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -4499,7 +4533,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -4645,7 +4679,8 @@ loop5:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 24(R10), Z12, Z2
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -4721,7 +4756,8 @@ loop7:
 	VCVTDQ2PS Z12, Z12
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 8(R10), Z12, Z2
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -4745,10 +4781,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnitIQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnitIQ4Sx4AVX512(SB), NOSPLIT, $0-88
+// func matUnit16IQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit16IQ4Sx4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -4764,7 +4800,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -4933,7 +4969,8 @@ loop5:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 28(R10), Z11, Z3
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -5019,7 +5056,8 @@ loop7:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 12(R10), Z11, Z3
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -5045,10 +5083,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnitIQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnitIQ4Sx8AVX512(SB), NOSPLIT, $0-88
+// func matUnit16IQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnit16IQ4Sx8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -5064,7 +5102,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -5341,7 +5379,8 @@ loop5:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 28(R10)(R8*1), Z15, Z7
-	ADDQ $576, DI
+	ADDQ $64, DI
+	ADDQ $512, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -5475,7 +5514,8 @@ loop7:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
-	ADDQ $320, DI
+	ADDQ $64, DI
+	ADDQ $256, DI
 	ADDQ $128, SI
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -5509,10 +5549,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Ax1AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K4Ax1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -5529,7 +5569,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -5790,7 +5830,8 @@ loop5:
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 28(R10), Z8, Z0
 	VFMADD231PS.BCST 28(R11), Z19, Z0
-	ADDQ $2368, DI
+	ADDQ $320, DI
+	ADDQ $2048, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -5810,10 +5851,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Ax2AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K4Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K4Ax2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -5830,7 +5871,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -6222,7 +6263,8 @@ loop5:
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 116(R10), Z10, Z1
 	VFMADD231PS.BCST 116(R11), Z19, Z1
-	ADDQ $2368, DI
+	ADDQ $320, DI
+	ADDQ $2048, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -6244,10 +6286,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Ax3AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K4Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K4Ax3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -6264,7 +6306,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -6787,7 +6829,8 @@ loop5:
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 120(R10), Z12, Z2
 	VFMADD231PS.BCST 120(R11), Z19, Z2
-	ADDQ $2368, DI
+	ADDQ $320, DI
+	ADDQ $2048, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -6811,10 +6854,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Ax4AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K4Ax4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -6831,7 +6874,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -7517,7 +7560,8 @@ loop5:
 	VMULPS Z18, Z14, Z14
 	VFMADD231PS.BCST 124(R10), Z14, Z3
 	VFMADD231PS.BCST 124(R11), Z19, Z3
-	ADDQ $2368, DI
+	ADDQ $320, DI
+	ADDQ $2048, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -7543,10 +7587,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit4Ax8AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K4Ax8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -7562,7 +7606,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -8612,7 +8656,8 @@ loop5:
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 124(R10)(R8*1), Z15, Z7
 	VFMADD231PS.BCST 124(R11)(R8*1), Z19, Z7
-	ADDQ $2368, DI
+	ADDQ $320, DI
+	ADDQ $2048, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -8646,10 +8691,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Ax1AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K5Ax1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -8666,7 +8711,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -9071,7 +9116,8 @@ loop5:
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 28(R10), Z8, Z0
 	VFMADD231PS.BCST 28(R11), Z19, Z0
-	ADDQ $2880, DI
+	ADDQ $320, DI
+	ADDQ $2560, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $32, R11
@@ -9091,10 +9137,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Ax2AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K5Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K5Ax2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -9111,7 +9157,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -9639,7 +9685,8 @@ loop5:
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 116(R10), Z10, Z1
 	VFMADD231PS.BCST 116(R11), Z19, Z1
-	ADDQ $2880, DI
+	ADDQ $320, DI
+	ADDQ $2560, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -9661,10 +9708,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Ax3AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K5Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K5Ax3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -9681,7 +9728,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -10332,7 +10379,8 @@ loop5:
 	VMULPS Z18, Z12, Z12
 	VFMADD231PS.BCST 120(R10), Z12, Z2
 	VFMADD231PS.BCST 120(R11), Z19, Z2
-	ADDQ $2880, DI
+	ADDQ $320, DI
+	ADDQ $2560, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -10356,10 +10404,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Ax4AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K5Ax4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -10376,7 +10424,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -11126,7 +11174,8 @@ loop5:
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 124(R10), Z11, Z3
 	VFMADD231PS.BCST 124(R11), Z19, Z3
-	ADDQ $2880, DI
+	ADDQ $320, DI
+	ADDQ $2560, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -11152,10 +11201,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit5Ax8AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ4K5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ4K5Ax8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -11172,7 +11221,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -12350,7 +12399,8 @@ loop5:
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 124(R10)(R8*1), Z15, Z7
 	VFMADD231PS.BCST 124(R11)(R8*1), Z19, Z7
-	ADDQ $2880, DI
+	ADDQ $320, DI
+	ADDQ $2560, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $128, R11
@@ -12384,10 +12434,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit6CHx1AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ6K6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ6K6CHx1AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -12403,7 +12453,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -12854,7 +12904,8 @@ loop5:
 	VCVTDQ2PS Z8, Z8
 	VMULPS Z18, Z8, Z8
 	VFMADD231PS.BCST 28(R10), Z8, Z0
-	ADDQ $3360, DI
+	ADDQ $288, DI
+	ADDQ $3072, DI
 	ADDQ $256, SI
 	ADDQ $32, R10
 	ADDQ $64, R11
@@ -12874,10 +12925,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit6CHx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit6CHx2AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ6K6CHx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ6K6CHx2AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -12893,7 +12944,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -13427,7 +13478,8 @@ loop5:
 	VCVTDQ2PS Z9, Z9
 	VMULPS Z18, Z9, Z9
 	VFMADD231PS.BCST 116(R10), Z9, Z1
-	ADDQ $3360, DI
+	ADDQ $288, DI
+	ADDQ $3072, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $256, R11
@@ -13449,10 +13501,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit6CHx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit6CHx3AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ6K6CHx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ6K6CHx3AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -13468,7 +13520,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -14133,7 +14185,8 @@ loop5:
 	VCVTDQ2PS Z10, Z10
 	VMULPS Z18, Z10, Z10
 	VFMADD231PS.BCST 120(R10), Z10, Z2
-	ADDQ $3360, DI
+	ADDQ $288, DI
+	ADDQ $3072, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $256, R11
@@ -14157,10 +14210,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit6CHx4AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ6K6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ6K6CHx4AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -14176,7 +14229,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -15020,7 +15073,8 @@ loop5:
 	VCVTDQ2PS Z11, Z11
 	VMULPS Z18, Z11, Z11
 	VFMADD231PS.BCST 124(R10), Z11, Z3
-	ADDQ $3360, DI
+	ADDQ $288, DI
+	ADDQ $3072, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $256, R11
@@ -15046,10 +15100,10 @@ done2:
 	VZEROUPPER
 	RET
 
-// func matUnit6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
-TEXT ·matUnit6CHx8AVX512(SB), NOSPLIT, $0-88
+// func matUnitQ6K6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitQ6K6CHx8AVX512(SB), NOSPLIT, $0-96
 	MOVQ tile+16(FP), DI
-	MOVQ tiles+72(FP), AX
+	MOVQ tiles+80(FP), AX
 	MOVQ qs+32(FP), DX
 	MOVQ ms+48(FP), R8
 	MOVQ ld+8(FP), R9
@@ -15065,7 +15119,7 @@ loop1:
 	MOVQ off+56(FP), R11
 	ADDQ R10, R11
 	MOVQ blocks+64(FP), CX
-	CMPQ init+80(FP), $0
+	CMPQ init+88(FP), $0
 	JEQ zero3
 	MOVQ dst+0(FP), BX
 	VMOVUPS (BX), Z0
@@ -16433,12 +16487,2835 @@ loop5:
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z18, Z15, Z15
 	VFMADD231PS.BCST 124(R10)(R8*1), Z15, Z7
-	ADDQ $3360, DI
+	ADDQ $288, DI
+	ADDQ $3072, DI
 	ADDQ $1024, SI
 	ADDQ $128, R10
 	ADDQ $256, R11
 	SUBQ $8, CX
 	CMPQ CX, $8
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z4, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z5, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z6, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z7, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Cx1AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	ADDQ $256, DI
+	ADDQ $32, SI
+	ADDQ $4, R10
+	ADDQ $4, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Cx2AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPBROADCASTD 4(R11), Z10
+	VPXORD Z11, Z11, Z11
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Cx3AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPBROADCASTD 4(R11), Z10
+	VPXORD Z11, Z11, Z11
+	VPBROADCASTD 8(R11), Z12
+	VPXORD Z13, Z13, Z13
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VPSRAD $4, Z13, Z13
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Cx4AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPBROADCASTD 4(R11), Z10
+	VPXORD Z11, Z11, Z11
+	VPBROADCASTD 8(R11), Z12
+	VPXORD Z13, Z13, Z13
+	VPBROADCASTD 12(R11), Z14
+	VPXORD Z15, Z15, Z15
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPDPBUSD.BCST 96(SI), Z16, Z14
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPDPBUSD.BCST 100(SI), Z16, Z14
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPDPBUSD.BCST 104(SI), Z16, Z14
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPDPBUSD.BCST 108(SI), Z16, Z14
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPDPBUSD.BCST 112(SI), Z16, Z15
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPDPBUSD.BCST 116(SI), Z16, Z15
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPDPBUSD.BCST 120(SI), Z16, Z15
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPDPBUSD.BCST 124(SI), Z16, Z15
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VPSRAD $4, Z13, Z13
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	VPSRAD $4, Z15, Z15
+	VPADDD Z15, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 12(R10), Z14, Z3
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Cx8AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	ADDQ R9, BX
+	VMOVUPS (BX), Z4
+	ADDQ R9, BX
+	VMOVUPS (BX), Z5
+	ADDQ R9, BX
+	VMOVUPS (BX), Z6
+	ADDQ R9, BX
+	VMOVUPS (BX), Z7
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	VPBROADCASTD 0(R11), Z8
+	VPBROADCASTD 4(R11), Z9
+	VPBROADCASTD 8(R11), Z10
+	VPBROADCASTD 12(R11), Z11
+	VPBROADCASTD 0(R11)(R8*1), Z12
+	VPBROADCASTD 4(R11)(R8*1), Z13
+	VPBROADCASTD 8(R11)(R8*1), Z14
+	VPBROADCASTD 12(R11)(R8*1), Z15
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPDPBUSD.BCST 0(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 32(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 64(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 96(SI)(DX*1), Z16, Z15
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPDPBUSD.BCST 4(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 36(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 68(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 100(SI)(DX*1), Z16, Z15
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPDPBUSD.BCST 8(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 40(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 72(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 104(SI)(DX*1), Z16, Z15
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPDPBUSD.BCST 12(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 44(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 76(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 108(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 0(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPDPBUSD.BCST 16(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 48(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 80(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 112(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 64(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPDPBUSD.BCST 20(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 52(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 84(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 116(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 128(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPDPBUSD.BCST 24(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 56(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 88(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 120(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 192(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VPDPBUSD.BCST 28(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 60(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 92(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 124(SI)(DX*1), Z16, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 0(R10)(R8*1), Z12, Z4
+	VCVTDQ2PS Z13, Z13
+	VMULPS Z18, Z13, Z13
+	VFMADD231PS.BCST 4(R10)(R8*1), Z13, Z5
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 8(R10)(R8*1), Z14, Z6
+	VCVTDQ2PS Z15, Z15
+	VMULPS Z18, Z15, Z15
+	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z4, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z5, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z6, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z7, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Ax1AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	ADDQ $256, DI
+	ADDQ $32, SI
+	ADDQ $4, R10
+	ADDQ $4, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Ax2AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Ax3AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VPSRAD $4, Z13, Z13
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Ax4AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD cf0f0f0f0_matunit<>(SB), Z24
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPDPBUSD.BCST 96(SI), Z16, Z14
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPDPBUSD.BCST 100(SI), Z16, Z14
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPDPBUSD.BCST 104(SI), Z16, Z14
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPDPBUSD.BCST 108(SI), Z16, Z14
+	VPANDD 0(DI), Z24, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPDPBUSD.BCST 112(SI), Z16, Z15
+	VPANDD 64(DI), Z24, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPDPBUSD.BCST 116(SI), Z16, Z15
+	VPANDD 128(DI), Z24, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPDPBUSD.BCST 120(SI), Z16, Z15
+	VPANDD 192(DI), Z24, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPDPBUSD.BCST 124(SI), Z16, Z15
+	VPSRAD $4, Z9, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VPSRAD $4, Z11, Z11
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VPSRAD $4, Z13, Z13
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	VPSRAD $4, Z15, Z15
+	VPADDD Z15, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 12(R10), Z14, Z3
+	VFMADD231PS.BCST 12(R11), Z19, Z3
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF324Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF324Ax8AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c0f0f0f0f_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	ADDQ R9, BX
+	VMOVUPS (BX), Z4
+	ADDQ R9, BX
+	VMOVUPS (BX), Z5
+	ADDQ R9, BX
+	VMOVUPS (BX), Z6
+	ADDQ R9, BX
+	VMOVUPS (BX), Z7
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPANDD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPDPBUSD.BCST 0(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 32(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 64(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 96(SI)(DX*1), Z16, Z15
+	VPANDD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPDPBUSD.BCST 4(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 36(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 68(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 100(SI)(DX*1), Z16, Z15
+	VPANDD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPDPBUSD.BCST 8(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 40(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 72(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 104(SI)(DX*1), Z16, Z15
+	VPANDD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPDPBUSD.BCST 12(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 44(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 76(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 108(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 0(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPDPBUSD.BCST 16(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 48(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 80(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 112(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 64(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPDPBUSD.BCST 20(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 52(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 84(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 116(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 128(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPDPBUSD.BCST 24(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 56(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 88(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 120(SI)(DX*1), Z16, Z15
+	VPSRLD $4, 192(DI), Z16
+	VPANDD Z23, Z16, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VPDPBUSD.BCST 28(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 60(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 92(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 124(SI)(DX*1), Z16, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	VFMADD231PS.BCST 12(R11), Z19, Z3
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 0(R10)(R8*1), Z12, Z4
+	VFMADD231PS.BCST 0(R11)(R8*1), Z19, Z4
+	VCVTDQ2PS Z13, Z13
+	VMULPS Z18, Z13, Z13
+	VFMADD231PS.BCST 4(R10)(R8*1), Z13, Z5
+	VFMADD231PS.BCST 4(R11)(R8*1), Z19, Z5
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 8(R10)(R8*1), Z14, Z6
+	VFMADD231PS.BCST 8(R11)(R8*1), Z19, Z6
+	VCVTDQ2PS Z15, Z15
+	VMULPS Z18, Z15, Z15
+	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
+	VFMADD231PS.BCST 12(R11)(R8*1), Z19, Z7
+	ADDQ $256, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z4, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z5, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z6, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z7, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328Sx1AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	ADDQ $512, DI
+	ADDQ $32, SI
+	ADDQ $4, R10
+	ADDQ $4, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328Sx2AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPBROADCASTD 4(R11), Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328Sx3AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPXORD Z9, Z9, Z9
+	VPBROADCASTD 4(R11), Z10
+	VPXORD Z11, Z11, Z11
+	VPBROADCASTD 8(R11), Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328Sx4AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPBROADCASTD 0(R11), Z8
+	VPBROADCASTD 4(R11), Z9
+	VPBROADCASTD 8(R11), Z10
+	VPBROADCASTD 12(R11), Z11
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328Sx8AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	ADDQ R9, BX
+	VMOVUPS (BX), Z4
+	ADDQ R9, BX
+	VMOVUPS (BX), Z5
+	ADDQ R9, BX
+	VMOVUPS (BX), Z6
+	ADDQ R9, BX
+	VMOVUPS (BX), Z7
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	PREFETCHT0 2304(DI)
+	PREFETCHT0 2368(DI)
+	PREFETCHT0 2432(DI)
+	PREFETCHT0 2496(DI)
+	VPBROADCASTD 0(R11), Z8
+	VPBROADCASTD 4(R11), Z9
+	VPBROADCASTD 8(R11), Z10
+	VPBROADCASTD 12(R11), Z11
+	VPBROADCASTD 0(R11)(R8*1), Z12
+	VPBROADCASTD 4(R11)(R8*1), Z13
+	VPBROADCASTD 8(R11)(R8*1), Z14
+	VPBROADCASTD 12(R11)(R8*1), Z15
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPDPBUSD.BCST 0(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 32(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 64(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 96(SI)(DX*1), Z16, Z15
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPDPBUSD.BCST 4(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 36(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 68(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 100(SI)(DX*1), Z16, Z15
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPDPBUSD.BCST 8(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 40(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 72(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 104(SI)(DX*1), Z16, Z15
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPDPBUSD.BCST 12(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 44(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 76(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 108(SI)(DX*1), Z16, Z15
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPDPBUSD.BCST 16(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 48(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 80(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 112(SI)(DX*1), Z16, Z15
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPDPBUSD.BCST 20(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 52(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 84(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 116(SI)(DX*1), Z16, Z15
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPDPBUSD.BCST 24(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 56(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 88(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 120(SI)(DX*1), Z16, Z15
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VPDPBUSD.BCST 28(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 60(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 92(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 124(SI)(DX*1), Z16, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 0(R10)(R8*1), Z12, Z4
+	VCVTDQ2PS Z13, Z13
+	VMULPS Z18, Z13, Z13
+	VFMADD231PS.BCST 4(R10)(R8*1), Z13, Z5
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 8(R10)(R8*1), Z14, Z6
+	VCVTDQ2PS Z15, Z15
+	VMULPS Z18, Z15, Z15
+	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z4, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z5, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z6, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z7, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328SAx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328SAx1AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	ADDQ $512, DI
+	ADDQ $32, SI
+	ADDQ $4, R10
+	ADDQ $4, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328SAx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328SAx2AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328SAx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328SAx3AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z10
+	VPDPBUSD.BCST 64(SI), Z16, Z12
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z10
+	VPDPBUSD.BCST 68(SI), Z16, Z12
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z10
+	VPDPBUSD.BCST 72(SI), Z16, Z12
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z10
+	VPDPBUSD.BCST 76(SI), Z16, Z12
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z9
+	VPDPBUSD.BCST 48(SI), Z16, Z11
+	VPDPBUSD.BCST 80(SI), Z16, Z13
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z9
+	VPDPBUSD.BCST 52(SI), Z16, Z11
+	VPDPBUSD.BCST 84(SI), Z16, Z13
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z9
+	VPDPBUSD.BCST 56(SI), Z16, Z11
+	VPDPBUSD.BCST 88(SI), Z16, Z13
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z9
+	VPDPBUSD.BCST 60(SI), Z16, Z11
+	VPDPBUSD.BCST 92(SI), Z16, Z13
+	VPADDD Z9, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VPADDD Z11, Z10, Z10
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 4(R10), Z10, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VPADDD Z13, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 8(R10), Z12, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328SAx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328SAx4AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	VFMADD231PS.BCST 12(R11), Z19, Z3
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop5
+
+done6:
+	MOVQ dst+0(FP), BX
+	VMOVUPS Z0, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z1, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z2, (BX)
+	ADDQ R9, BX
+	VMOVUPS Z3, (BX)
+	ADDQ $64, dst+0(FP)
+	SUBQ $1, AX
+	CMPQ AX, $1
+	JGE loop1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func matUnitF328SAx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+TEXT ·matUnitF328SAx8AVX512(SB), NOSPLIT, $0-96
+	MOVQ tile+16(FP), DI
+	MOVQ tiles+80(FP), AX
+	MOVQ qs+32(FP), DX
+	MOVQ ms+48(FP), R8
+	MOVQ ld+8(FP), R9
+	SHLQ $2, R9
+	VPBROADCASTD c80808080_matunit<>(SB), Z23
+	VPBROADCASTD c80000000_matunit<>(SB), Z22
+	CMPQ AX, $1
+	JLT done2
+
+loop1:
+	MOVQ q+24(FP), SI
+	MOVQ meta+40(FP), R10
+	MOVQ off+56(FP), R11
+	ADDQ R10, R11
+	MOVQ blocks+64(FP), CX
+	CMPQ init+88(FP), $0
+	JEQ zero3
+	MOVQ dst+0(FP), BX
+	VMOVUPS (BX), Z0
+	ADDQ R9, BX
+	VMOVUPS (BX), Z1
+	ADDQ R9, BX
+	VMOVUPS (BX), Z2
+	ADDQ R9, BX
+	VMOVUPS (BX), Z3
+	ADDQ R9, BX
+	VMOVUPS (BX), Z4
+	ADDQ R9, BX
+	VMOVUPS (BX), Z5
+	ADDQ R9, BX
+	VMOVUPS (BX), Z6
+	ADDQ R9, BX
+	VMOVUPS (BX), Z7
+	JMP ready4
+
+zero3:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+ready4:
+	CMPQ CX, $1
+	JLT done6
+
+loop5:
+	MOVQ unit+72(FP), R12
+	SUBQ R12, CX
+	INCQ CX
+	VMOVUPS (DI), Z18
+	VXORPS X19, X19, X19
+	VADDPS 64(DI), Z19, Z19
+	VMULPS Z18, Z19, Z19
+	ADDQ $64, DI
+	ADDQ $64, DI
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	PREFETCHT0 2048(DI)
+	PREFETCHT0 2112(DI)
+	PREFETCHT0 2176(DI)
+	PREFETCHT0 2240(DI)
+	PREFETCHT0 2304(DI)
+	PREFETCHT0 2368(DI)
+	PREFETCHT0 2432(DI)
+	PREFETCHT0 2496(DI)
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD 0(DI), Z23, Z16
+	VPDPBUSD.BCST 0(SI), Z16, Z8
+	VPDPBUSD.BCST 32(SI), Z16, Z9
+	VPDPBUSD.BCST 64(SI), Z16, Z10
+	VPDPBUSD.BCST 96(SI), Z16, Z11
+	VPDPBUSD.BCST 0(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 32(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 64(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 96(SI)(DX*1), Z16, Z15
+	VPXORD 64(DI), Z23, Z16
+	VPDPBUSD.BCST 4(SI), Z16, Z8
+	VPDPBUSD.BCST 36(SI), Z16, Z9
+	VPDPBUSD.BCST 68(SI), Z16, Z10
+	VPDPBUSD.BCST 100(SI), Z16, Z11
+	VPDPBUSD.BCST 4(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 36(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 68(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 100(SI)(DX*1), Z16, Z15
+	VPXORD 128(DI), Z23, Z16
+	VPDPBUSD.BCST 8(SI), Z16, Z8
+	VPDPBUSD.BCST 40(SI), Z16, Z9
+	VPDPBUSD.BCST 72(SI), Z16, Z10
+	VPDPBUSD.BCST 104(SI), Z16, Z11
+	VPDPBUSD.BCST 8(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 40(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 72(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 104(SI)(DX*1), Z16, Z15
+	VPXORD 192(DI), Z23, Z16
+	VPDPBUSD.BCST 12(SI), Z16, Z8
+	VPDPBUSD.BCST 44(SI), Z16, Z9
+	VPDPBUSD.BCST 76(SI), Z16, Z10
+	VPDPBUSD.BCST 108(SI), Z16, Z11
+	VPDPBUSD.BCST 12(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 44(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 76(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 108(SI)(DX*1), Z16, Z15
+	VPXORD 256(DI), Z23, Z16
+	VPDPBUSD.BCST 16(SI), Z16, Z8
+	VPDPBUSD.BCST 48(SI), Z16, Z9
+	VPDPBUSD.BCST 80(SI), Z16, Z10
+	VPDPBUSD.BCST 112(SI), Z16, Z11
+	VPDPBUSD.BCST 16(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 48(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 80(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 112(SI)(DX*1), Z16, Z15
+	VPXORD 320(DI), Z23, Z16
+	VPDPBUSD.BCST 20(SI), Z16, Z8
+	VPDPBUSD.BCST 52(SI), Z16, Z9
+	VPDPBUSD.BCST 84(SI), Z16, Z10
+	VPDPBUSD.BCST 116(SI), Z16, Z11
+	VPDPBUSD.BCST 20(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 52(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 84(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 116(SI)(DX*1), Z16, Z15
+	VPXORD 384(DI), Z23, Z16
+	VPDPBUSD.BCST 24(SI), Z16, Z8
+	VPDPBUSD.BCST 56(SI), Z16, Z9
+	VPDPBUSD.BCST 88(SI), Z16, Z10
+	VPDPBUSD.BCST 120(SI), Z16, Z11
+	VPDPBUSD.BCST 24(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 56(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 88(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 120(SI)(DX*1), Z16, Z15
+	VPXORD 448(DI), Z23, Z16
+	VPDPBUSD.BCST 28(SI), Z16, Z8
+	VPDPBUSD.BCST 60(SI), Z16, Z9
+	VPDPBUSD.BCST 92(SI), Z16, Z10
+	VPDPBUSD.BCST 124(SI), Z16, Z11
+	VPDPBUSD.BCST 28(SI)(DX*1), Z16, Z12
+	VPDPBUSD.BCST 60(SI)(DX*1), Z16, Z13
+	VPDPBUSD.BCST 92(SI)(DX*1), Z16, Z14
+	VPDPBUSD.BCST 124(SI)(DX*1), Z16, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS Z18, Z8, Z8
+	VFMADD231PS.BCST 0(R10), Z8, Z0
+	VFMADD231PS.BCST 0(R11), Z19, Z0
+	VCVTDQ2PS Z9, Z9
+	VMULPS Z18, Z9, Z9
+	VFMADD231PS.BCST 4(R10), Z9, Z1
+	VFMADD231PS.BCST 4(R11), Z19, Z1
+	VCVTDQ2PS Z10, Z10
+	VMULPS Z18, Z10, Z10
+	VFMADD231PS.BCST 8(R10), Z10, Z2
+	VFMADD231PS.BCST 8(R11), Z19, Z2
+	VCVTDQ2PS Z11, Z11
+	VMULPS Z18, Z11, Z11
+	VFMADD231PS.BCST 12(R10), Z11, Z3
+	VFMADD231PS.BCST 12(R11), Z19, Z3
+	VCVTDQ2PS Z12, Z12
+	VMULPS Z18, Z12, Z12
+	VFMADD231PS.BCST 0(R10)(R8*1), Z12, Z4
+	VFMADD231PS.BCST 0(R11)(R8*1), Z19, Z4
+	VCVTDQ2PS Z13, Z13
+	VMULPS Z18, Z13, Z13
+	VFMADD231PS.BCST 4(R10)(R8*1), Z13, Z5
+	VFMADD231PS.BCST 4(R11)(R8*1), Z19, Z5
+	VCVTDQ2PS Z14, Z14
+	VMULPS Z18, Z14, Z14
+	VFMADD231PS.BCST 8(R10)(R8*1), Z14, Z6
+	VFMADD231PS.BCST 8(R11)(R8*1), Z19, Z6
+	VCVTDQ2PS Z15, Z15
+	VMULPS Z18, Z15, Z15
+	VFMADD231PS.BCST 12(R10)(R8*1), Z15, Z7
+	VFMADD231PS.BCST 12(R11)(R8*1), Z19, Z7
+	ADDQ $512, DI
+	ADDQ $128, SI
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	SUBQ $1, CX
+	CMPQ CX, $1
 	JGE loop5
 
 done6:

@@ -5,109 +5,169 @@
 package simd
 
 //go:noescape
-func matUnit8Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit168Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit8Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit168Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit8Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit168Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit8Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit168Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit8Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit168Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit164Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit164Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit164Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit164Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit164Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit165Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit165Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit165Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit165Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit165Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnitIQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit16IQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnitIQ4Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit16IQ4Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnitIQ4Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit16IQ4Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnitIQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit16IQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnitIQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnit16IQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K4Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K4Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K5Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K5Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ4K5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ6K6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit6CHx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ6K6CHx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit6CHx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ6K6CHx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ6K6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
-func matUnit6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int)
+func matUnitQ6K6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Ax2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Ax3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328Sx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328Sx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx2AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx3AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func unitScalesAVX512(scales *float32, headers *byte, step int, n int)

@@ -3,78 +3,118 @@
 package simd
 
 // matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.
-func matUnitKernel(c codeLayout, kd codeKind, acts int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int) {
-	switch int(c)<<12 | int(kd)<<8 | acts {
-	case int(size8)<<12 | int(kindS)<<8 | 1:
-		matUnit8Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size8)<<12 | int(kindS)<<8 | 2:
-		matUnit8Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size8)<<12 | int(kindS)<<8 | 3:
-		matUnit8Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size8)<<12 | int(kindS)<<8 | 4:
-		matUnit8Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size8)<<12 | int(kindS)<<8 | 8:
-		matUnit8Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindC)<<8 | 1:
-		matUnit4Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindC)<<8 | 2:
-		matUnit4Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindC)<<8 | 3:
-		matUnit4Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindC)<<8 | 4:
-		matUnit4Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindC)<<8 | 8:
-		matUnit4Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindC)<<8 | 1:
-		matUnit5Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindC)<<8 | 2:
-		matUnit5Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindC)<<8 | 3:
-		matUnit5Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindC)<<8 | 4:
-		matUnit5Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindC)<<8 | 8:
-		matUnit5Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(sizeIQ4)<<12 | int(kindS)<<8 | 1:
-		matUnitIQ4Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(sizeIQ4)<<12 | int(kindS)<<8 | 2:
-		matUnitIQ4Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(sizeIQ4)<<12 | int(kindS)<<8 | 3:
-		matUnitIQ4Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(sizeIQ4)<<12 | int(kindS)<<8 | 4:
-		matUnitIQ4Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(sizeIQ4)<<12 | int(kindS)<<8 | 8:
-		matUnitIQ4Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindA)<<8 | 1:
-		matUnit4Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindA)<<8 | 2:
-		matUnit4Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindA)<<8 | 3:
-		matUnit4Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindA)<<8 | 4:
-		matUnit4Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size4)<<12 | int(kindA)<<8 | 8:
-		matUnit4Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindA)<<8 | 1:
-		matUnit5Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindA)<<8 | 2:
-		matUnit5Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindA)<<8 | 3:
-		matUnit5Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindA)<<8 | 4:
-		matUnit5Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size5)<<12 | int(kindA)<<8 | 8:
-		matUnit5Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size6)<<12 | int(kindCH)<<8 | 1:
-		matUnit6CHx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size6)<<12 | int(kindCH)<<8 | 2:
-		matUnit6CHx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size6)<<12 | int(kindCH)<<8 | 3:
-		matUnit6CHx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size6)<<12 | int(kindCH)<<8 | 4:
-		matUnit6CHx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
-	case int(size6)<<12 | int(kindCH)<<8 | 8:
-		matUnit6CHx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, tiles, init)
+func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	switch int(h)<<16 | int(c)<<12 | int(kd)<<8 | acts {
+	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
+		matUnit168Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
+		matUnit168Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 3:
+		matUnit168Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 4:
+		matUnit168Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 8:
+		matUnit168Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
+		matUnit164Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
+		matUnit164Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 3:
+		matUnit164Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 4:
+		matUnit164Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 8:
+		matUnit164Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 1:
+		matUnit165Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 2:
+		matUnit165Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 3:
+		matUnit165Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 4:
+		matUnit165Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 8:
+		matUnit165Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 1:
+		matUnit16IQ4Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 2:
+		matUnit16IQ4Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 3:
+		matUnit16IQ4Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 4:
+		matUnit16IQ4Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 8:
+		matUnit16IQ4Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
+		matUnitQ4K4Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
+		matUnitQ4K4Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 3:
+		matUnitQ4K4Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 4:
+		matUnitQ4K4Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 8:
+		matUnitQ4K4Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 1:
+		matUnitQ4K5Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 2:
+		matUnitQ4K5Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 3:
+		matUnitQ4K5Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 4:
+		matUnitQ4K5Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 8:
+		matUnitQ4K5Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 1:
+		matUnitQ6K6CHx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 2:
+		matUnitQ6K6CHx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 3:
+		matUnitQ6K6CHx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 4:
+		matUnitQ6K6CHx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 8:
+		matUnitQ6K6CHx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
+		matUnitF324Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
+		matUnitF324Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 3:
+		matUnitF324Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 4:
+		matUnitF324Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 8:
+		matUnitF324Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
+		matUnitF324Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
+		matUnitF324Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 3:
+		matUnitF324Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 4:
+		matUnitF324Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 8:
+		matUnitF324Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
+		matUnitF328Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
+		matUnitF328Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 3:
+		matUnitF328Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 4:
+		matUnitF328Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 8:
+		matUnitF328Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 1:
+		matUnitF328SAx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 2:
+		matUnitF328SAx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 3:
+		matUnitF328SAx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 4:
+		matUnitF328SAx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 8:
+		matUnitF328SAx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
 	default:
 		panic(noKernels)
 	}

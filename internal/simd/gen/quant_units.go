@@ -21,6 +21,8 @@ var (
 	header16 = unitHeader{"16", 2, 64}   // a float16 for each of two blocks
 	headerQ4 = unitHeader{"Q4K", 8, 320} // two float16, and two bytes for each block
 	headerQ6 = unitHeader{"Q6K", 8, 288} // a float16, and two signed bytes for each block
+	// A float32 for any number of blocks, which the caller tells, and for affine codes another one that goes with it.
+	headerF32 = unitHeader{"F32", 0, 0}
 )
 
 var matUnits = []struct {
@@ -31,9 +33,10 @@ var matUnits = []struct {
 	{codes8, signed, header16}, {codes4, centred, header16}, {codes5, centred, header16}, {codesIQ4, signed, header16},
 	{codes4, affine, headerQ4}, {codes5, affine, headerQ4},
 	{codes6, centredHalf, headerQ6},
+	{codes4, centred, headerF32}, {codes4, affine, headerF32}, {codes8, signed, headerF32}, {codes8, signedAffine, headerF32},
 }
 
-const matUnitParams = "dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, tiles int, init int"
+const matUnitParams = "dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int"
 
 // unitActs lists how many rows of activations the kernels take.
 var unitActs = []int{1, 2, 3, 4, 8}
@@ -45,13 +48,13 @@ in matrix_quant.go for the meaning and acts_groups.go for where the activations 
 float operations that follow are the same, in the same order, in all kernels, so all give the same bits.`}
 	var b strings.Builder
 	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.\n")
-	fmt.Fprintf(&b, "func matUnitKernel(c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(c)<<12 | int(kd)<<8 | acts {\n", matUnitParams)
+	fmt.Fprintf(&b, "func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(h)<<16 | int(c)<<12 | int(kd)<<8 | acts {\n", matUnitParams)
 	for _, m := range matUnits {
 		for _, acts := range unitActs {
-			name := fmt.Sprintf("matUnit%s%sx%d", m.codes.name, m.kind.name, acts)
+			name := fmt.Sprintf("matUnit%s%s%sx%d", m.unitHeader.name, m.codes.name, m.kind.name, acts)
 			k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader, acts}
 			k.write()
-			fmt.Fprintf(&b, "\tcase int(size%s)<<12 | int(kind%s)<<8 | %d:\n\t\t%s(%s)\n", m.codes.name, m.kind.name, acts, k.fn.name, names(matUnitParams))
+			fmt.Fprintf(&b, "\tcase int(header%s)<<16 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n\t\t%s(%s)\n", m.unitHeader.name, m.codes.name, m.kind.name, acts, k.fn.name, names(matUnitParams))
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
@@ -99,9 +102,14 @@ func (k unitMul) write() {
 		k.op("ADDQ R10, R11")
 		k.load("blocks", "CX")
 		k.moveSums(true)
-		k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
-		if k.header.name == "16" {
+		switch k.header {
+		case headerF32:
+			k.loop("CX", 1, k.group)
+		case header16:
+			k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 			k.loop("CX", 1, func() { k.unit(1) })
+		default:
+			k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 		}
 		k.moveSums(false)
 		k.op("ADDQ $64, %s", k.arg("dst"))
@@ -181,7 +189,33 @@ func (k unitMul) unit(n int) {
 			k.part(b, p)
 		}
 	}
-	k.op("ADDQ $%d, %s", k.header.bytes+n*k.codes.bytes, srcCodes)
+	k.op("ADDQ $%d, %s", k.header.bytes, srcCodes)
+	k.advance(n)
+}
+
+// group multiplies with as many blocks as share a scale: R12 counts them, and CX lacks them but one in the end.
+func (k unitMul) group() {
+	k.load("unit", "R12")
+	k.op("SUBQ R12, CX")
+	k.op("INCQ CX")
+	k.op("VMOVUPS (%s), %s", srcCodes, k.r(unitScale))
+	if k.kd.affine {
+		k.zero(unitMin)
+		k.op("VADDPS 64(%s), %s, %[2]s", srcCodes, k.r(unitMin))
+		k.op("VMULPS %s, %s, %[2]s", k.r(unitScale), k.r(unitMin))
+		k.op("ADDQ $64, %s", srcCodes)
+	}
+	k.op("ADDQ $64, %s", srcCodes)
+	k.loop("R12", 1, func() {
+		k.fetch(0)
+		k.part(0, 0)
+		k.advance(1)
+	})
+}
+
+// advance leads the addresses on by n blocks.
+func (k unitMul) advance(n int) {
+	k.op("ADDQ $%d, %s", n*k.codes.bytes, srcCodes)
 	k.op("ADDQ $%d, %s", n*k.lanes()*32, srcQ)
 	k.op("ADDQ $%d, R10", n*k.lanes()*4)
 	k.op("ADDQ $%d, R11", n*k.lanes()*4*k.kd.parts())
