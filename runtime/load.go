@@ -122,16 +122,22 @@ func (s *stretch) read() error {
 // become one matrix of experts x rows.
 func newMatrix(t *tensor.Tensor, r Rounding) (m matrix, pack func(row int, data []byte), err error) {
 	if simd.Packable(t.Codec.Name()) {
-		m, err := simd.NewMatrix(t.Codec.Name(), t.Rows(), t.Cols())
+		m, err := packable(t.Codec.Name(), t.Rows(), t.Cols(), r)
 		if err != nil {
 			return nil, nil, err
-		}
-		if r == RoundFast {
-			m.RoundFloats()
 		}
 		return m, m.Pack, nil
 	}
 	rows, rb := t.Rows(), t.RowBytes()
 	c := &coded{data: make([]byte, rows*rb), codec: t.Codec, rows: rows, cols: t.Cols(), rb: rb}
 	return c, func(row int, data []byte) { copy(c.data[row*rb:], data) }, nil
+}
+
+// packable makes room for a matrix in a format that kernels multiply, whose inputs are rounded as r says.
+func packable(format string, rows, cols int, r Rounding) (*simd.Matrix, error) {
+	m, err := simd.NewMatrix(format, rows, cols)
+	if err == nil && r == RoundFast {
+		m.RoundFloats()
+	}
+	return m, err
 }

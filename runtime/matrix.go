@@ -69,9 +69,12 @@ type coded struct {
 
 func (m *coded) Size() (int, int) { return m.rows, m.cols }
 func (m *coded) Bytes() int64     { return int64(len(m.data)) }
-func (m *coded) Form() simd.Form  { return 0 }
 func (m *coded) Kernel() string   { return "decode " + m.codec.Name() }
 func (m *coded) Read(lo, hi int)  { simd.Read(m.data[lo*m.rb : hi*m.rb]) }
+
+// Form implements matrix: rows are decoded to float32.
+func (m *coded) Form() simd.Form { return 0 }
+
 func (m *coded) Row(dst []float32, r int) {
 	m.codec.Decode(dst, m.data[r*m.rb:(r+1)*m.rb])
 }

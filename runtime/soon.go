@@ -60,23 +60,17 @@ func (s *soon) filed(w *model.Weight, t *tensor.Tensor) (*filed, error) {
 	f := &filed{w: w, t: t, from: s, step: stretchRows(t)}
 	key := tileShape{t.Codec.Name(), t.Cols()}
 	if f.on = s.tiles[key]; f.on == nil {
-		shape, err := simd.NewMatrix(key.format, f.step, key.cols)
+		shape, err := packable(key.format, f.step, key.cols, s.round)
 		if err != nil {
 			return nil, err
 		}
-		fast := func(m *simd.Matrix) *simd.Matrix {
-			if s.round == RoundFast {
-				m.RoundFloats()
-			}
-			return m
-		}
-		f.on = &tiles{shape: fast(shape)}
+		f.on = &tiles{shape: shape}
 		f.on.pool.New = func() any {
-			m, err := simd.NewMatrix(key.format, f.step, key.cols)
+			m, err := packable(key.format, f.step, key.cols, s.round)
 			if err != nil {
 				panic(err) // it has been made once
 			}
-			return fast(m)
+			return m
 		}
 		s.tiles[key] = f.on
 	}
@@ -85,8 +79,10 @@ func (s *soon) filed(w *model.Weight, t *tensor.Tensor) (*filed, error) {
 
 func (f *filed) Size() (int, int) { return f.t.Rows(), f.t.Cols() }
 func (f *filed) Bytes() int64     { return f.t.Bytes() }
-func (f *filed) Form() simd.Form  { return f.on.shape.Form() }
 func (f *filed) Kernel() string   { return f.on.shape.Kernel() }
+
+// Form implements matrix.
+func (f *filed) Form() simd.Form { return f.on.shape.Form() }
 
 func (f *filed) Row(dst []float32, r int) {
 	if err := f.t.ReadFloat32(dst, r, r+1); err != nil {

@@ -41,13 +41,7 @@ func For(n, grain int, f func(lo, hi int)) {
 		each(n, grain, f)
 		return
 	}
-	p := shared
-	p.n, p.grain, p.f = n, grain, f
-	c := chunks(n, grain)
-	k := min(Threads(), c)
-	p.share(c, k)
-	p.offer(k - 1)
-	p.finish()
+	shared.loop(n, grain, false, f)
 }
 
 // Runs calls f(lo, hi) for runs of consecutive numbers of [0,n), several at a time, and returns when all are done: For where the work
@@ -61,12 +55,7 @@ func Runs(n int, f func(lo, hi int)) {
 		f(0, n)
 		return
 	}
-	p := shared
-	p.n, p.grain, p.f, p.runs = n, 1, f, true
-	k := min(Threads(), n)
-	p.share(n, k)
-	p.offer(k - 1)
-	p.finish()
+	shared.loop(n, 1, true, f)
 }
 
 // each is For on one thread.

@@ -80,6 +80,16 @@ func (p *pool) offer(k int) {
 	}
 }
 
+// loop runs f over the chunks of [0,n) on the threads, for the goroutine that holds the pool.
+func (p *pool) loop(n, grain int, runs bool, f func(lo, hi int)) {
+	p.n, p.grain, p.runs, p.f = n, grain, runs, f
+	c := chunks(n, grain)
+	k := min(Threads(), c)
+	p.share(c, k)
+	p.offer(k - 1)
+	p.finish()
+}
+
 // share divides c chunks among k threads.
 func (p *pool) share(c, k int) {
 	if cap(p.shares) < k {

@@ -60,7 +60,7 @@ func (a *Acts) Reset(x []float32, rows, cols int) {
 	clear(a.made)
 	a.Want(Bytes)
 	a.tiled.reset(rows, a.blocks)
-	a.grouped.reset(rows, a.blocks)
+	a.grouped.reset(rows, a.blocks, a.tiled.on)
 	if a.tiled.on || a.grouped.on {
 		return
 	}
@@ -79,9 +79,10 @@ func grow[T any](s []T, n int) []T {
 
 // Want says which forms Quantize makes, until the next Reset: bytes unless told.
 func (a *Acts) Want(forms Form) {
-	a.wants = forms
-	if a.wants &^= Brains; forms&Brains != 0 && brainDots() {
-		a.wants |= Brains
+	if !brainDots() {
+		forms &^= Brains
+	}
+	if a.wants = forms; forms&Brains != 0 {
 		a.brainStep = 4*((a.cols+1)/2) + 64
 		a.brains = grow(a.brains, a.rows*a.brainStep)
 	}

@@ -1,7 +1,7 @@
 package simd
 
-// Activations for the AVX2 kernels for several rows, and those of AVX-512 for a few. Four rows are a group: of every block of 32 columns the codes of its
-// rows follow each other, and so do, in arrays as those of a single row, their numbers. Kernels read one stream of codes
+// Activations for the AVX2 kernels for several rows, and those of AVX-512 for a few. Four rows are a group: of every block of
+// 32 columns the codes of its rows follow each other, and so do, in arrays as those of a single row, their numbers. Kernels read one stream of codes
 // whatever the number of rows. Rows that fill up the last group are not read.
 
 // groupRows is how many rows of activations make a group.
@@ -10,16 +10,16 @@ const groupRows = 4
 // groupedActs is the form of Acts for these kernels.
 type groupedActs struct {
 	on     bool
-	beside bool // the plain form
+	beside bool // made beside the plain form
 	q      []int8
 	meta   []float32
 	qs, ms int // distances of groups, in elements
 }
 
-// reset makes room for rows in grouped form where kernels want that.
-func (g *groupedActs) reset(rows, blocks int) {
+// reset makes room for rows in grouped form where kernels want that, and not tiles instead.
+func (g *groupedActs) reset(rows, blocks int, tiled bool) {
 	g.on = impl == avx2 && rows > 1
-	g.beside = impl == avx512 && rows > 1 && rows <= fewRows
+	g.beside = impl == avx512 && !tiled && rows > 1 && rows <= fewRows
 	if !g.on && !g.beside {
 		return
 	}

@@ -15,6 +15,7 @@ type Matrix struct {
 	quant     *quantFormat
 	blocks    int // of 32 columns
 	tileBytes int
+	headers   headerLayout
 	unit      int // blocks of a unit
 	unitHead  int // bytes of its headers, which is where its codes start
 	unitBytes int

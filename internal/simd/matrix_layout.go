@@ -80,21 +80,17 @@ func (f *quantFormat) headers() headerLayout {
 	return headerNone
 }
 
-// smallUnit is how many blocks a unit has where it is not a tile, 0 for formats without kernels for that.
-func (f *quantFormat) smallUnit() int {
-	switch f.headers() {
-	case headerNone:
-		return 0
-	case header16:
-		return 2
-	}
-	return f.section // 0 where a row has one scale
-}
-
 // layOut decides where everything lies in a tile.
 func (m *Matrix) layOut() {
 	f, size := m.quant, blockBytes[m.quant.codes]
-	if m.unit = f.smallUnit(); m.unit > 0 {
+	switch m.headers = f.headers(); m.headers {
+	case headerNone:
+	case header16:
+		m.unit = 2
+	default:
+		m.unit = f.section // 0 where a row has one scale
+	}
+	if m.unit > 0 {
 		m.unitHead = m.unit / f.section * f.header
 		m.unitBytes = m.unitHead + m.unit*size
 		if m.tileBytes = m.blocks / m.unit * m.unitBytes; m.blocks%m.unit > 0 {

@@ -35,7 +35,7 @@ var scratches = sync.Pool{New: func() any {
 // mulQuant is the product of quantized tiles. Sums go through dst from chunk to chunk; each is one chain over the blocks of
 // its row, the same for any number of rows of x.
 func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
-	if m.quant.headers() != headerNone && x.rows <= fewRows && !x.tiled.on {
+	if m.headers != headerNone && x.rows <= fewRows && !x.tiled.on {
 		m.mulUnits(dst, ld, x, t, n, add)
 		return
 	}
@@ -54,16 +54,16 @@ func (m *Matrix) mulQuant(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				m.rowsTiled(s, dst[i*tileRows16:], ld, x, t+i, b, min(chunk, m.blocks-b), add || b > 0)
 			}
 		}
-	} else if x.rows <= fewRows { // activations stay in the second cache: weights are read from front to back
-		for i := range n {
-			for b := 0; b < m.blocks; b += rowsChunk {
-				m.rowsOf(s, dst[i*tileRows16:], ld, x, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
-			}
-		}
 	} else {
-		for b := 0; b < m.blocks; b += rowsChunk {
-			for i := range n {
-				m.rowsOf(s, dst[i*tileRows16:], ld, x, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+		side := n // tiles that a chunk of columns of the activations meets one after the other
+		if x.rows <= fewRows {
+			side = 1 // all columns stay in the second cache: weights are read from front to back
+		}
+		for from := 0; from < n; from += side {
+			for b := 0; b < m.blocks; b += rowsChunk {
+				for i := from; i < from+side; i++ {
+					m.rowsOf(s, dst[i*tileRows16:], ld, x, t+i, b, min(rowsChunk, m.blocks-b), add || b > 0)
+				}
 			}
 		}
 	}
@@ -125,11 +125,11 @@ func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				q, meta := x.row(r)
 				d, other := f.numbersFrom(meta, x.blocks, 0)
 				_, _, _ = q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*f.kind.parts()-1]
-				matUnitKernel(f.headers(), f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, m.unit, step, init)
+				matUnitKernel(m.headers, f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, m.unit, step, init)
 				break
 			}
 			group := r / groupRows
-			matUnitKernel(f.headers(), f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
+			matUnitKernel(m.headers, f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
 				4*groupRows*f.other()*x.blocks, m.blocks, m.unit, step, init)
 			r += acts
 		}

@@ -50,13 +50,7 @@ func matVec4CAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q
 func matVec4AAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
-func matVec5CAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
-
-//go:noescape
 func matVec5AAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
-
-//go:noescape
-func matVec6CHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)
 
 //go:noescape
 func matVec2AHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int)

@@ -64,15 +64,7 @@ func matVec4AAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q
 	panic(noKernels)
 }
 
-func matVec5CAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
-	panic(noKernels)
-}
-
 func matVec5AAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
-	panic(noKernels)
-}
-
-func matVec6CHAVX512(dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int) {
 	panic(noKernels)
 }
 

@@ -37,12 +37,8 @@ func matVecKernel(c codeLayout, kd codeKind, dst *float32, codes *byte, scales *
 		matVec4CAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(size4)<<4 | int(kindA):
 		matVec4AAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
-	case int(avx512)<<8 | int(size5)<<4 | int(kindC):
-		matVec5CAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(size5)<<4 | int(kindA):
 		matVec5AAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
-	case int(avx512)<<8 | int(size6)<<4 | int(kindCH):
-		matVec6CHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(size2)<<4 | int(kindAH):
 		matVec2AHAVX512(dst, codes, scales, mins, q, meta, off, blocks, init)
 	case int(avx512)<<8 | int(size3)<<4 | int(kindCH):

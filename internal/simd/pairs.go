@@ -41,23 +41,13 @@ func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, step, pairs
 		fresh = 0
 	}
 	if impl == avx512 {
-		for r, rows := 0, 0; r < m; r += rows {
-			groups := 1
-			switch rest := m - r; {
-			case rest >= 8:
-				groups = rest / 8
-				widePairs8AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
-				rows = 8 * groups
-			case rest >= 4:
-				widePairs4AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
-				rows = 4
-			case rest >= 2:
-				widePairs2AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
-				rows = 2
-			default:
-				widePairs1AVX512(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
-				rows = 1
+		for r, rows := 0, 8; r < m; {
+			for rows > m-r {
+				rows /= 2
 			}
+			groups := (m - r) / rows
+			widePairsKernel(rows, &c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+			r += rows * groups
 		}
 		return
 	}

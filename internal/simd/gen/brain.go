@@ -50,17 +50,13 @@ func (k brainMul) write() {
 		k.op("LEAQ (%s)(DI*2), %s", bases[i-1], bases[i])
 		k.op("ADDQ DI, %s", bases[i])
 	}
-	k.moveSums(true)
+	k.load("ld", "R12")
+	k.moveSums(true, "R13", "LEAQ (R13)(R12*4), R13", k.rows, k.tiles, k.sum)
 	for _, unroll := range []int{4, 1} {
 		k.loop("CX", unroll, func() {
 			for u := range unroll {
-				if k.rows == 1 && unroll == 4 && u == 0 { // weights come from memory
-					k.askTiles(k.tiles)
-				}
-				if k.rows == 1 && unroll == 4 && u == 2 {
-					for j := range k.tiles {
-						k.ask(tileAddr(j, k.isa.ahead()+128))
-					}
+				if k.rows == 1 && unroll == 4 && u%2 == 0 { // weights come from memory
+					k.askTiles(k.tiles, 64*u)
 				}
 				k.pair(bases, u)
 			}
@@ -71,7 +67,7 @@ func (k brainMul) write() {
 			}
 		})
 	}
-	k.moveSums(false)
+	k.moveSums(false, "R13", "LEAQ (R13)(R12*4), R13", k.rows, k.tiles, k.sum)
 	k.ret()
 }
 
@@ -97,45 +93,13 @@ func (k brainMul) pair(bases []string, u int) {
 	}
 }
 
-// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
-func (k brainMul) moveSums(load bool) {
-	zero, ready := k.label("zero"), k.label("ready")
-	if load {
-		k.op("CMPQ %s, $0", k.arg("init"))
-		k.op("JEQ %s", zero)
-	}
-	k.load("dst", "R13")
-	k.load("ld", "R12")
-	for t := range k.rows {
-		for j := range k.tiles {
-			m, r := fmt.Sprintf("%d(R13)", 64*j), k.r(k.sum(t, j))
-			if !load {
-				m, r = r, m
-			}
-			k.op("VMOVUPS %s, %s", m, r)
-		}
-		if t+1 < k.rows {
-			k.op("LEAQ (R13)(R12*4), R13")
-		}
-	}
-	if !load {
-		return
-	}
-	k.op("JMP %s", ready)
-	k.at(zero)
-	for i := range k.rows * k.tiles {
-		k.zero(i)
-	}
-	k.at(ready)
-}
-
 // operand is an address: base + times*index + disp.
 type operand struct {
 	base, index string
 	times, disp int
 }
 
-// tileOperand is tileAddr as an operand.
+// tileOperand is where tile j is.
 func tileOperand(j, disp int) operand {
 	if j == 3 {
 		return operand{"BX", "", 0, disp}

@@ -53,17 +53,15 @@ func (k kernel) endVec(n int) {
 
 // tileAddr is the address of tile j.
 func tileAddr(j, disp int) string {
-	if j == 3 {
-		return third("BX", "", 0, disp)
-	}
-	return third("AX", "DX", j, disp)
+	o := tileOperand(j, disp)
+	return third(o.base, o.index, o.times, o.disp)
 }
 
-// askTiles asks for the next lines of the tiles. AVX2 CPUs bring more without being asked where there are four streams.
-func (k kernel) askTiles(tiles int) {
+// askTiles asks for the next lines of the tiles, disp bytes on. AVX2 CPUs bring more without being asked where there are four streams.
+func (k kernel) askTiles(tiles, disp int) {
 	for j := range tiles {
 		if k.isa == avx512 || tiles == 1 {
-			k.ask(tileAddr(j, k.isa.ahead()))
+			k.ask(tileAddr(j, k.isa.ahead()+disp))
 		}
 	}
 }
@@ -73,7 +71,7 @@ func vecHalf(f *file, v isa, tiles int) {
 	for _, unroll := range []int{2, 1} { // columns
 		k.loop("CX", unroll, func() {
 			if unroll == 2 {
-				k.askTiles(tiles)
+				k.askTiles(tiles, 0)
 			}
 			for u := range unroll {
 				k.op("VBROADCASTSS %d(SI), %s", 4*u, v.r(15))
@@ -119,7 +117,7 @@ func vecBrain(f *file, v isa, tiles int) {
 		}
 	}
 	k.loop("CX", 2, func() {
-		k.askTiles(tiles)
+		k.askTiles(tiles, 0)
 		pair(true)
 		k.op("ADDQ $8, SI")
 		k.op("ADDQ $64, AX")

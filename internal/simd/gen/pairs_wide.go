@@ -1,6 +1,9 @@
 package gen
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // pairRows lists how many rows the kernels of AVX-512 take at a time: eight are the queries that share a head in many models.
 var pairRows = []int{8, 4, 2, 1}
@@ -9,9 +12,15 @@ func widePairsFile() *file {
 	f := &file{name: "widepairs", about: `
 Products of rows of words with panels of bytes, AVX-512 with VNNI: see pairs.go. The sums are those of the other kernels, and so are the
 float operations that follow.`}
+	var b strings.Builder
+	fmt.Fprintf(&b, "// widePairsKernel runs the kernel for groups of so many rows.\n")
+	fmt.Fprintf(&b, "func widePairsKernel(rows int, %s) {\n\tswitch rows {\n", mulPairsParams)
 	for _, rows := range pairRows {
-		widePairs(f, rows)
+		k := widePairs(f, rows)
+		fmt.Fprintf(&b, "\tcase %d:\n\t\t%s(%s)\n", rows, k.fn.name, names(mulPairsParams))
 	}
+	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
+	f.table = b.String()
 	return f
 }
 
@@ -19,7 +28,7 @@ float operations that follow.`}
 // VPDPWSSD adds its products with a row's pair of words.
 //
 // Registers: 0 to 7 the sums, 24 and 25 pairs of bytes as words, 28 the scales of the lanes, 29 that of a row.
-func widePairs(f *file, rows int) {
+func widePairs(f *file, rows int) kernel {
 	k := newKernel(f, avx512, fmt.Sprintf("widePairs%d", rows), "", mulPairsParams, "")
 	k.frame = 8 // groups to go
 	const c, ldc, a, lda, b, s, lds, n, d, ahead, temp = "DI", "R8", "SI", "R9", "BX", "DX", "R10", "CX", "AX", "R15", "R13"
@@ -103,4 +112,5 @@ func widePairs(f *file, rows int) {
 	k.op("SUBQ $1, %s", k.arg("panels"))
 	k.op("JNE %s", panel)
 	k.ret()
+	return k
 }

@@ -127,6 +127,11 @@ func (k quantKernel) unpackConstants() {
 	if k.vnni && k.codes.name == "8" {
 		k.words(0x80808080, mask1)
 	}
+	k.loadTable(mask2)
+}
+
+// loadTable loads the values of nibbles, where they stand for others.
+func (k quantKernel) loadTable(reg int) {
 	if k.table == nil {
 		return
 	}
@@ -144,9 +149,9 @@ func (k quantKernel) unpackConstants() {
 	}
 	k.file.datum(name, words)
 	if k.vnni {
-		k.op("VBROADCASTI32X4 %s<>(SB), %s", name, k.r(mask2))
+		k.op("VBROADCASTI32X4 %s<>(SB), %s", name, k.r(reg))
 	} else {
-		k.op("VBROADCASTI128 %s<>(SB), %s", name, k.r(mask2))
+		k.op("VBROADCASTI128 %s<>(SB), %s", name, k.r(reg))
 	}
 }
 
@@ -230,11 +235,19 @@ matrix_generic.go for the meaning. Sums of a block are exact integers; the float
 the same order, as in the kernels for several rows, so both give the same bits.`}
 	for _, v := range isas {
 		for _, m := range matVecs {
-			matVec(f, v, m.codes, m.kind)
+			if v.has(m.codes, m.kind) {
+				matVec(f, v, m.codes, m.kind)
+			}
 		}
 	}
 	f.table = matVecTable()
 	return f
+}
+
+// has reports whether one row of activations meets such codes here: on AVX-512 the kernels of quant_units.go do for all formats that have
+// codes of 6 bits, or centred ones of 5.
+func (v isa) has(c codes, kd kind) bool {
+	return v != avx512 || c.name != "6" && (c.name != "5" || kd != centred)
 }
 
 const matVecParams = "dst *float32, codes *byte, scales *float32, mins *float32, q *int8, meta *float32, off int, blocks int, init int"
@@ -246,6 +259,9 @@ func matVecTable() string {
 	fmt.Fprintf(&b, "func matVecKernel(c codeLayout, kd codeKind, %s) {\n\tswitch int(impl)<<8 | int(c)<<4 | int(kd) {\n", matVecParams)
 	for _, v := range isas {
 		for _, m := range matVecs {
+			if !v.has(m.codes, m.kind) {
+				continue
+			}
 			fmt.Fprintf(&b, "\tcase int(%s)<<8 | int(size%s)<<4 | int(kind%s):\n", strings.ToLower(v.name), m.codes.name, m.kind.name)
 			fmt.Fprintf(&b, "\t\tmatVec%s%s%s(%s)\n", m.codes.name, m.kind.name, v.name, names(matVecParams))
 		}

@@ -150,7 +150,7 @@ func (k matMul) write() {
 	k.load("meta", "R15")
 	k.load("off", "BX")
 	k.load("blocks", "CX")
-	k.moveSums(true)
+	k.moveSums(true, "R13", "ADDQ "+k.arg("ld")+", R13", k.acts, 1, k.sum)
 	k.loop("CX", 1, func() {
 		for p := range k.kd.parts() {
 			k.part(p, bases)
@@ -166,7 +166,7 @@ func (k matMul) write() {
 			k.op("ADDQ $4, BX") // twice as many numbers as scales
 		}
 	})
-	k.moveSums(false)
+	k.moveSums(false, "R13", "ADDQ "+k.arg("ld")+", R13", k.acts, 1, k.sum)
 	k.op("SUBQ $1, %s", k.arg("groups"))
 	k.op("JEQ %s", done)
 	k.load("ld", "CX")
@@ -185,24 +185,25 @@ func (k matMul) sum(t, h int) int { return k.acts*k.halves() + t*k.halves() + h 
 // isum is that of the integer sums.
 func (k matMul) isum(t, h int) int { return t*k.halves() + h }
 
-// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
-func (k matMul) moveSums(load bool) {
+// moveSums loads the sums of rows by cols vectors of 64 bytes from dst (or zeroes them where init is 0), or stores them. base is a general
+// register to walk with, next the instruction that leads it to the next row.
+func (k kernel) moveSums(load bool, base, next string, rows, cols int, sum func(t, j int) int) {
 	zero, ready := k.label("zero"), k.label("ready")
 	if load {
 		k.op("CMPQ %s, $0", k.arg("init"))
 		k.op("JEQ %s", zero)
 	}
-	k.load("dst", "R13")
-	for t := range k.acts {
-		for h := range k.halves() {
-			m, r := fmt.Sprintf("%d(R13)", 32*h), k.r(k.sum(t, h))
+	k.load("dst", base)
+	for t := range rows {
+		for j := range cols {
+			m, r := fmt.Sprintf("%d(%s)", 64*j, base), k.r(sum(t, j))
 			if !load {
 				m, r = r, m
 			}
 			k.op("VMOVUPS %s, %s", m, r)
 		}
-		if t+1 < k.acts {
-			k.op("ADDQ %s, R13", k.arg("ld"))
+		if t+1 < rows {
+			k.op("%s", next)
 		}
 	}
 	if !load {
@@ -210,9 +211,9 @@ func (k matMul) moveSums(load bool) {
 	}
 	k.op("JMP %s", ready)
 	k.at(zero)
-	for t := range k.acts {
-		for h := range k.halves() {
-			k.op("VXORPS X%d, X%[1]d, X%[1]d", k.sum(t, h))
+	for t := range rows {
+		for j := range cols {
+			k.zero(sum(t, j))
 		}
 	}
 	k.at(ready)

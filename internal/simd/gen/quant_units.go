@@ -53,6 +53,7 @@ float operations that follow are the same, in the same order, in all kernels, so
 		for _, acts := range unitActs {
 			name := fmt.Sprintf("matUnit%s%s%sx%d", m.unitHeader.name, m.codes.name, m.kind.name, acts)
 			k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader, acts}
+			k.above = m.codes.limit == 0 // 128 is added to signed values
 			k.write()
 			fmt.Fprintf(&b, "\tcase int(header%s)<<16 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n\t\t%s(%s)\n", m.unitHeader.name, m.codes.name, m.kind.name, acts, k.fn.name, names(matUnitParams))
 		}
@@ -101,7 +102,7 @@ func (k unitMul) write() {
 		k.load("off", "R11")
 		k.op("ADDQ R10, R11")
 		k.load("blocks", "CX")
-		k.moveSums(true)
+		k.moveSums(true, "BX", "ADDQ R9, BX", k.acts, 1, func(t, _ int) int { return t })
 		switch k.header {
 		case headerF32:
 			k.loop("CX", 1, k.group)
@@ -111,39 +112,10 @@ func (k unitMul) write() {
 		default:
 			k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 		}
-		k.moveSums(false)
+		k.moveSums(false, "BX", "ADDQ R9, BX", k.acts, 1, func(t, _ int) int { return t })
 		k.op("ADDQ $64, %s", k.arg("dst"))
 	})
 	k.ret()
-}
-
-// moveSums loads the sums from dst (or zeroes them where init is 0), or stores them.
-func (k unitMul) moveSums(load bool) {
-	zero, ready := k.label("zero"), k.label("ready")
-	if load {
-		k.op("CMPQ %s, $0", k.arg("init"))
-		k.op("JEQ %s", zero)
-	}
-	k.load("dst", "BX")
-	for t := range k.acts {
-		m, r := "(BX)", k.r(t)
-		if !load {
-			m, r = r, m
-		}
-		k.op("VMOVUPS %s, %s", m, r)
-		if t+1 < k.acts {
-			k.op("ADDQ R9, BX")
-		}
-	}
-	if !load {
-		return
-	}
-	k.op("JMP %s", ready)
-	k.at(zero)
-	for t := range k.acts {
-		k.zero(t)
-	}
-	k.at(ready)
 }
 
 // unpackConstants loads masks, a table and the sign bits.
@@ -154,15 +126,7 @@ func (k unitMul) unpackConstants() {
 	if k.codes.name == "8" {
 		k.words(0x80808080, unitMask1)
 	}
-	if k.table != nil {
-		var words []uint32
-		for i := 0; i < 16; i += 4 { // 128 is added to signed values
-			words = append(words, uint32(k.table[i]^0x80)|uint32(k.table[i+1]^0x80)<<8|uint32(k.table[i+2]^0x80)<<16|uint32(k.table[i+3]^0x80)<<24)
-		}
-		name := k.file.name + "Table" + k.codes.name
-		k.file.datum(name, words)
-		k.op("VBROADCASTI32X4 %s<>(SB), %s", name, k.r(unitMask2))
-	}
+	k.loadTable(unitMask2)
 	if k.apart() {
 		k.words(0xf0f0f0f0, unitMask2)
 	}
@@ -239,7 +203,12 @@ func (k unitMul) fetch(disp int) {
 }
 
 // lanes is how many rows of activations lie side by side.
-func (k unitMul) lanes() int { return min(k.acts, 2)*3 - 2 } // 1 or 4
+func (k unitMul) lanes() int {
+	if k.acts == 1 {
+		return 1
+	}
+	return 4 // a group, see acts_groups.go
+}
 
 // of is the address of number n of row t where every block has size bytes of each row.
 func (k unitMul) of(base, distance string, t, size, n int) string {
