@@ -20,7 +20,7 @@ func SoftmaxPage(x []float32, ldx, n int, top, sum []float32) {
 	}
 	_ = x[(rows-1)*ldx+n-1]
 	if impl.x86() {
-		softmaxFloats(&x[0], ldx, n, rows, &top[0], &sum[0])
+		softmaxFloatsVector(&x[0], ldx, n, rows, &top[0], &sum[0])
 		return
 	}
 	for r := range rows {
@@ -46,7 +46,7 @@ func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32,
 	}
 	_, _, _ = p[(rows-1)*ldp+(blocks-1)*step+n-1], x[(rows-1)*ldx+n-1], factor[(blocks-1)*step+n-1]
 	if impl.x86() {
-		softmaxWords(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
+		softmaxWordsVector(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
 		return
 	}
 	for r := range top {

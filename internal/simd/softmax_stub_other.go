@@ -4,11 +4,19 @@
 
 package simd
 
-func softmaxFloats(x *float32, ldx int, n int, rows int, top *float32, sum *float32) {
+func softmaxFloatsAVX2(x *float32, ldx int, n int, rows int, top *float32, sum *float32) {
 	panic(noKernels)
 }
 
-func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
+func softmaxWordsAVX2(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
+	panic(noKernels)
+}
+
+func softmaxFloatsAVX512(x *float32, ldx int, n int, rows int, top *float32, sum *float32) {
+	panic(noKernels)
+}
+
+func softmaxWordsAVX512(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
 	panic(noKernels)
 }
 

@@ -1,17 +1,16 @@
 package gen
 
-import (
-	"fmt"
-	"math"
-)
+import "math"
 
 // Scores of a page of keys become exponentials, all steps of all rows in one go: a page is too short for a call each. One page's
 // exponentials take less than those of funcs.go: the argument is not positive, and what is below the normal range need not be exact.
 func softmaxFile() *file {
 	f := &file{name: "softmax", about: `
-Rows of scores become exponentials relative to the largest: see softmax.go. One kernel does for both widths.`}
-	softmaxRows(f, false)
-	softmaxRows(f, true)
+Rows of scores become exponentials relative to the largest: see softmax.go. The sums of both widths are the same to the bit.`}
+	for _, v := range isas {
+		softmaxRows(f, v, false)
+		softmaxRows(f, v, true)
+	}
 	wordFactors(f)
 	return f
 }
@@ -19,25 +18,52 @@ Rows of scores become exponentials relative to the largest: see softmax.go. One 
 // pagePoly is the polynomial of 2^f = 1 + f*P(f), |f| <= 1/2, fitted for least relative error: 9.4e-8.
 var pagePoly = []float32{0.693147004, 0.240222454, 0.0555070639, 0.00967136025, 0.00132715411}
 
-// Registers that keep their values over all rows, behind the six in which two vectors become exponentials.
+// pageKernel is a kernel over rows of scores. Vectors become exponentials in three registers each, from 0 on; behind those of a step are
+// the ones that keep their values over all rows.
+type pageKernel struct {
+	kernel
+	steps []int // scores of a step, the most first; a row is a multiple of the last
+	base  int
+}
+
+// Registers that keep their values over all rows, from base on.
 const (
-	pageSum    = 6 // and 7
-	pageOffset = 8 // less the reference of the row
-	pagePolyAt = 9 // the polynomial from its third value on
-	pageMagic  = 13
-	pageLow    = 14
-	pageLog2E  = 15
+	pageSum    = iota // AVX2 has a second one, for every other vector: the lanes of both are those of AVX-512
+	pageSum2
+	pageOffset // less the reference of the row
+	pagePolyAt // the polynomial from its third value on
+	pageMagic  = pagePolyAt + iota
+	pageLow
+	pageLog2E
+	pageOrder // of the halves of packed words; AVX-512
 )
+
+func (k pageKernel) keep(i int) string { return k.r(k.base + i) }
+
+// row goes over a row of scores at SI: before each step AX is at its scores, and the vectors of the step are body's.
+func (k pageKernel) row(body func(vectors int)) {
+	k.load("n", "CX")
+	k.op("MOVQ SI, AX")
+	for _, s := range k.steps {
+		k.loop("CX", s, func() {
+			body(s / k.lanes())
+			k.op("ADDQ $%d, AX", 4*s)
+		})
+	}
+}
 
 // softmaxRows writes the kernel for rows of n scores, a multiple of 16, ldx apart. A float32 at top becomes the reference of its row,
 // the one at sum the sum. Exponentials replace the scores, and what is at top before is the least that the reference may be; or they go
 // out as words, times the factors of each of the blocks, for rows of words ldp apart, and no reference is given.
-func softmaxRows(f *file, words bool) {
+func softmaxRows(f *file, v isa, words bool) {
 	name, params := "softmaxFloats", "x *float32, ldx int, n int, rows int, top *float32, sum *float32"
 	if words {
 		name, params = "softmaxWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32"
 	}
-	k := kernel{f.newFn(name, "", params, ""), avx2}
+	k := pageKernel{newKernel(f, v, name, "", params, ""), []int{16}, 6}
+	if v == avx512 {
+		k.steps, k.base = []int{64, 16}, 12
+	}
 	k.load("x", "SI")
 	k.load("top", "BX")
 	k.load("sum", "R13")
@@ -47,57 +73,66 @@ func softmaxRows(f *file, words bool) {
 		k.load("p", "DI")
 		k.load("ldp", "R14")
 		k.load("step", "R9")
+		if v == avx512 {
+			order := make([]uint32, 16)
+			for i := range 8 {
+				order[2*i] = uint32(i%4*2 + i/4)
+			}
+			f.datum("softmax_order", order)
+			k.op("VMOVDQU64 softmax_order<>(SB), %s", k.keep(pageOrder))
+		}
 	}
-	k.set(math.Log2E, k.r(pageLog2E))
-	k.set(-127, k.r(pageLow))
-	k.set(magic, k.r(pageMagic))
+	k.set(math.Log2E, k.keep(pageLog2E))
+	k.set(-127, k.keep(pageLow))
+	k.set(magic, k.keep(pageMagic))
 	for i, c := range pagePoly[1:] {
-		k.set(c, k.r(pagePolyAt+i))
+		k.set(c, k.keep(pagePolyAt+i))
 	}
 	k.loop("R12", 1, func() {
 		if words {
 			k.op("MOVQ DI, R8")
 			k.load("factor", "DX")
-			k.set(float32(math.Inf(-1)), "Y0")
+			k.set(float32(math.Inf(-1)), k.r(0))
 		} else {
-			k.op("VBROADCASTSS (BX), Y0")
+			k.op("VBROADCASTSS (BX), %s", k.r(0))
 		}
-		k.op("VMOVAPS Y0, Y1")
-		k.load("n", "CX")
-		k.op("MOVQ SI, AX")
-		k.loop("CX", 16, func() {
-			k.op("VMAXPS (AX), Y0, Y0")
-			k.op("VMAXPS 32(AX), Y1, Y1")
-			k.op("ADDQ $64, AX")
+		k.op("VMOVAPS %s, %s", k.r(0), k.r(1))
+		k.row(func(vectors int) {
+			for u := range vectors {
+				k.op("VMAXPS %d(AX), %s, %[2]s", k.bytes*u, k.r(u%2))
+			}
 		})
-		k.op("VMAXPS Y1, Y0, Y0")
+		k.op("VMAXPS %s, %s, %[2]s", k.r(1), k.r(0))
 		k.fold("VMAXPS", 0, 1)
 		k.op("VMOVSS X0, (BX)")
-		k.opC("VMAXPS", -math.MaxFloat32, "Y0, Y0") // no score at all: exponentials of -Inf
-		k.op("VBROADCASTSS X0, Y%d", pageOffset)
-		k.opC("VXORPS", bitsOf(signBit), fmt.Sprintf("Y%d, Y%[1]d", pageOffset))
-		k.zero(pageSum)
-		k.zero(pageSum + 1)
-		k.load("n", "CX")
-		k.op("MOVQ SI, AX")
-		k.loop("CX", 16, func() {
-			for h := range 2 {
-				x := 3 * h
-				k.op("VADDPS %d(AX), Y%d, Y%d", 32*h, pageOffset, x)
-				k.pageExp(x, x+1, x+2)
-				k.op("VADDPS Y%d, Y%d, Y%[2]d", x, pageSum+h)
+		k.opC("VMAXPS", -math.MaxFloat32, k.r(0)+", "+k.r(0)) // no score at all: exponentials of -Inf
+		k.op("VBROADCASTSS X0, %s", k.keep(pageOffset))
+		k.opC("VXORPS", bitsOf(signBit), k.keep(pageOffset)+", "+k.keep(pageOffset))
+		sums := 2 * avx2.bytes / k.bytes
+		for i := range sums {
+			k.zero(k.base + pageSum + i)
+		}
+		k.row(func(vectors int) {
+			for u := range vectors {
+				x := 3 * u
+				k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.keep(pageOffset), k.r(x))
+				k.exp(x, x+1, x+2)
+				k.op("VADDPS %s, %s, %[2]s", k.r(x), k.keep(pageSum+u%sums))
 				if !words {
-					k.op("VMOVUPS Y%d, %d(AX)", x, 32*h)
+					k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
 				}
 			}
 			if words {
-				k.products()
+				k.products(vectors)
 			}
-			k.op("ADDQ $64, AX")
 		})
-		k.op("VADDPS Y%d, Y%d, Y0", pageSum+1, pageSum)
-		k.fold("VADDPS", 0, 1)
-		k.op("VMOVSS X0, (R13)")
+		sum := k.base + pageSum
+		if v == avx2 {
+			k.op("VADDPS %s, %s, %s", k.keep(pageSum2), k.keep(pageSum), k.r(0))
+			sum = 0
+		}
+		k.fold("VADDPS", sum, 1)
+		k.op("VMOVSS X%d, (R13)", sum)
 		if words {
 			k.op("LEAQ (DI)(R14*2), DI")
 		}
@@ -108,38 +143,51 @@ func softmaxRows(f *file, words bool) {
 	k.ret()
 }
 
-// pageExp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
+// exp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
 // down that is 0, since then f is 0; above it and below -126 it is a number of that magnitude.
-func (k kernel) pageExp(x, t, p int) {
+func (k pageKernel) exp(x, t, p int) {
 	r := k.r
-	k.op("VMULPS %s, %s, %[2]s", r(pageLog2E), r(x))
-	k.op("VMAXPS %s, %s, %[1]s", r(x), r(pageLow)) // in this order NaN goes through
-	k.op("VADDPS %s, %s, %s", r(pageMagic), r(x), r(t))
-	k.op("VSUBPS %s, %s, %s", r(pageMagic), r(t), r(p))
+	k.op("VMULPS %s, %s, %[2]s", k.keep(pageLog2E), r(x))
+	k.op("VMAXPS %s, %s, %[1]s", r(x), k.keep(pageLow)) // in this order NaN goes through
+	k.op("VADDPS %s, %s, %s", k.keep(pageMagic), r(x), r(t))
+	k.op("VSUBPS %s, %s, %s", k.keep(pageMagic), r(t), r(p))
 	k.op("VSUBPS %s, %s, %[2]s", r(p), r(x))
 	k.op("VPSLLD $23, %s, %[1]s", r(t))
 	last := len(pagePoly) - 1
-	k.op("VMOVAPS %s, %s", r(pagePolyAt+last-1), r(p))
+	k.op("VMOVAPS %s, %s", k.keep(pagePolyAt+last-1), r(p))
 	for i := last - 1; i > 0; i-- {
-		k.op("VFMADD213PS %s, %s, %s", r(pagePolyAt+i-1), r(x), r(p))
+		k.op("VFMADD213PS %s, %s, %s", k.keep(pagePolyAt+i-1), r(x), r(p))
 	}
 	k.opC("VFMADD213PS", pagePoly[0], r(x)+", "+r(p))
 	k.opC("VFMADD213PS", 1, r(x)+", "+r(p))
 	k.op("VPADDD %s, %s, %s", r(t), r(p), r(x))
 }
 
-// products stores the words of 16 exponentials, in registers 0 and 3, for each block: words at R8, factors at DX.
-func (k kernel) products() {
+// products stores the words of the exponentials of some vectors, in registers 0, 3, ..., for each block: words at R8, factors at DX.
+func (k pageKernel) products(vectors int) {
+	bytes := 2 * k.lanes() * vectors // of words
 	k.load("blocks", "R10")
 	k.op("MOVQ DX, R11")
 	k.op("MOVQ R8, R15")
 	block := func() {
-		for h := range 2 {
-			k.op("VMULPS %d(R11), Y%d, Y%d", 32*h, 3*h, 3*h+1)
-			k.op("VCVTPS2DQ Y%d, Y%[1]d", 3*h+1)
+		for u := range vectors {
+			k.op("VMULPS %d(R11), %s, %s", k.bytes*u, k.r(3*u), k.r(3*u+1))
+			k.op("VCVTPS2DQ %s, %[1]s", k.r(3*u+1))
 		}
-		k.packWords(1, 4)
-		k.op("VMOVDQU Y1, (R15)")
+		switch {
+		case vectors == 1:
+			k.op("VPMOVSDW %s, (R15)", k.r(1))
+		case k.isa == avx2:
+			k.packWords(1, 4)
+			k.op("VMOVDQU Y1, (R15)")
+		default:
+			for u := 0; u < vectors; u += 2 {
+				a := 3*u + 1
+				k.op("VPACKSSDW %s, %s, %[2]s", k.r(a+3), k.r(a))
+				k.op("VPERMQ %s, %s, %[1]s", k.r(a), k.keep(pageOrder))
+				k.op("VMOVDQU64 %s, %d(R15)", k.r(a), k.bytes/2*u)
+			}
+		}
 		k.op("LEAQ (R11)(R9*4), R11")
 		k.op("LEAQ (R15)(R9*2), R15")
 	}
@@ -151,8 +199,8 @@ func (k kernel) products() {
 		})
 	}
 	k.load("ldx", "R15")
-	k.op("ADDQ $64, DX")
-	k.op("ADDQ $32, R8")
+	k.op("ADDQ $%d, DX", 2*bytes)
+	k.op("ADDQ $%d, R8", bytes)
 }
 
 // wordFactors writes the kernel for blocks of n scales, a multiple of 16, step apart: factors are the scales times word over the
