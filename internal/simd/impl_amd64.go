@@ -23,3 +23,7 @@ var best, fastest = func() (implementation, implementation) {
 }()
 
 var hasBrainDots = cpu.X86.HasAVX512BF16
+
+// farAhead says that kernels of AVX-512 shall ask for memory far ahead, to the first cache: what fetches ahead by itself in a Zen 5, which
+// of all that have AVX-VNNI too is the one without tiles, loses its way where loads leave the order of memory.
+var farAhead = cpu.X86.HasAVXVNNI && !cpu.X86.HasAMXTile

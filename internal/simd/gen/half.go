@@ -59,10 +59,13 @@ func tileAddr(j, disp int) string {
 
 // askTiles asks for the next lines of the tiles, disp bytes on. AVX2 CPUs bring more without being asked where there are four streams.
 func (k kernel) askTiles(tiles, disp int) {
-	for j := range tiles {
-		if k.isa == avx512 || tiles == 1 {
-			k.ask(tileAddr(j, k.isa.ahead()+disp))
-		}
+	if k.isa == avx512 || tiles == 1 {
+		k.ask(func(ahead int) (a []string) {
+			for j := range tiles {
+				a = append(a, tileAddr(j, ahead+disp))
+			}
+			return a
+		})
 	}
 }
 

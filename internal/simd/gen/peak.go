@@ -24,10 +24,8 @@ Loops on registers alone: what the machine could do if memory were free.`}
 			continue
 		}
 		g.loop("CX", 1, func() {
+			kernel{g, v}.ask(lines("SI", 256))
 			for i := 0; i < 256; i += v.bytes {
-				if i%64 == 0 {
-					g.op("PREFETCHT1 %d(SI)", i+v.ahead())
-				}
 				g.op("VMOVUPS %d(SI), %s", i, v.r(i/v.bytes))
 			}
 			g.op("ADDQ $256, SI")

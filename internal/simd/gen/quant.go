@@ -301,9 +301,7 @@ func matVec(f *file, v isa, c codes, kd kind) {
 	}
 	k.initSums(sums, "BX")
 	k.loop("CX", 1, func() {
-		for l := 0; l < c.bytes; l += 64 {
-			k.ask(fmt.Sprintf("%d(%s)", k.isa.ahead()+l, srcCodes))
-		}
+		k.ask(lines(srcCodes, c.bytes))
 		if k.vnni {
 			k.vecVNNI(kd)
 		} else {
@@ -322,23 +320,46 @@ func matVec(f *file, v isa, c codes, kd kind) {
 	k.ret()
 }
 
-// prefetch is how far ahead of the codes in use the next ones are asked for.
-const prefetch = 2048
+// How far ahead of the codes in use the next ones are asked for, in bytes.
+const (
+	prefetch    = 2048 // but for AVX-512
+	prefetchL2  = 1024 // AVX-512, to the second cache
+	prefetchFar = 6144 // AVX-512 where farAhead says so
+)
 
-// ahead is the same for a vector width: CPUs with AVX-512 do best with lines that come to the second cache, half as far ahead.
-func (v isa) ahead() int {
-	if v == avx512 {
-		return 1024
+// ask asks for lines that will be read soon, at the addresses that addr gives for displacements.
+func (k kernel) ask(addr func(disp int) []string) {
+	lines := func(op string, ahead int) {
+		for _, a := range addr(ahead) {
+			k.op("%s %s", op, a)
+		}
 	}
-	return prefetch
+	if k.isa != avx512 {
+		lines("PREFETCHT0", prefetch)
+		return
+	}
+	k.nearOrFar(func() { lines("PREFETCHT1", prefetchL2) }, func() { lines("PREFETCHT0", prefetchFar) })
 }
 
-// ask asks for a line.
-func (k kernel) ask(addr string) {
-	if k.isa == avx512 {
-		k.op("PREFETCHT1 %s", addr)
-	} else {
-		k.op("PREFETCHT0 %s", addr)
+// nearOrFar does the one or the other according to the CPU.
+func (k kernel) nearOrFar(near, far func()) {
+	next, done := k.label("near"), k.label("asked")
+	k.op("CMPB ·farAhead(SB), $0")
+	k.op("JEQ %s", next)
+	far()
+	k.op("JMP %s", done)
+	k.at(next)
+	near()
+	k.at(done)
+}
+
+// lines returns the addresses of the lines in n bytes at base.
+func lines(base string, n int) func(disp int) []string {
+	return func(disp int) (a []string) {
+		for l := 0; l < n; l += 64 {
+			a = append(a, fmt.Sprintf("%d(%s)", disp+l, base))
+		}
+		return a
 	}
 }
 

@@ -29,8 +29,8 @@ func expand(f *file, v isa, c codes) {
 		k.op("MOVQ R8, R10")
 	}
 	k.loop("CX", 1, func() {
-		for l := 0; l < c.bytes && v == avx512; l += 64 { // AVX2's kernels ask while they multiply
-			k.ask(fmt.Sprintf("%d(%s)", k.isa.ahead()+l, srcCodes))
+		if v == avx512 { // AVX2's kernels ask while they multiply
+			k.ask(lines(srcCodes, c.bytes))
 		}
 		for g := range c.groups {
 			for h := range k.halves() {

@@ -144,8 +144,10 @@ func (k unitMul) unit(n int) {
 		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(unitDMin))
 		k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(unitDMin))
 	}
-	for line := 64; line < k.header.bytes; line += 64 { // in the order of memory
-		k.op("PREFETCHT0 %d(%s)", line, srcCodes)
+	if k.acts == 1 && k.codes.name != "8" {
+		k.nearOrFar(func() { k.askHeader(0, 64) }, func() { k.askHeader(prefetchFar, 0) })
+	} else {
+		k.askHeader(0, 64)
 	}
 	for b := range n {
 		k.fetch(k.header.bytes + b*k.codes.bytes)
@@ -185,20 +187,31 @@ func (k unitMul) advance(n int) {
 	k.op("ADDQ $%d, R11", n*k.lanes()*4*k.kd.parts())
 }
 
+// askHeader asks for the lines of a header behind the first bytes, ahead bytes on. Here they come in the order of memory, and not in that of use.
+func (k unitMul) askHeader(ahead, first int) {
+	for line := first; line < k.header.bytes; line += 64 {
+		k.op("PREFETCHT0 %d(%s)", ahead+line, srcCodes)
+	}
+}
+
 // fetch asks for codes far behind those of the block at disp where so many instructions belong to a block that the CPU cannot look that far
-// ahead by itself.
+// ahead by itself, or where it is one that does not.
 func (k unitMul) fetch(disp int) {
-	op, ahead := "", 0
+	ask := func(op string, ahead int) func() {
+		return func() {
+			for _, a := range lines(srcCodes, k.codes.bytes)(ahead + disp) {
+				k.op("%s %s", op, a)
+			}
+		}
+	}
 	switch {
 	case k.acts == 8 || k.acts == 4 && k.codes.name != "8":
-		op, ahead = "PREFETCHT0", 2048
-	case k.acts == 1 && k.codes.name == "6":
-		op, ahead = "PREFETCHT1", 512
+		ask("PREFETCHT0", 2048)()
+	case k.acts > 1 || k.codes.name == "8": // bytes are so few instructions that nobody needs to be asked
+	case k.codes.name == "6":
+		k.nearOrFar(ask("PREFETCHT1", 512), ask("PREFETCHT0", prefetchFar))
 	default:
-		return
-	}
-	for l := 0; l < k.codes.bytes; l += 64 {
-		k.op("%s %d(%s)", op, ahead+disp+l, srcCodes)
+		k.nearOrFar(func() {}, ask("PREFETCHT0", prefetchFar))
 	}
 }
 

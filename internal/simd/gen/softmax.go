@@ -28,7 +28,7 @@ type pageKernel struct {
 
 // Registers that keep their values over all rows, from base on.
 const (
-	pageSum    = iota // AVX2 has a second one, for every other vector: the lanes of both are those of AVX-512
+	pageSum = iota // AVX2 has a second one, for every other vector: the lanes of both are those of AVX-512
 	pageSum2
 	pageOffset // less the reference of the row
 	pagePolyAt // the polynomial from its third value on
