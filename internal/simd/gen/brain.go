@@ -75,7 +75,7 @@ func (k brainMul) sum(t, j int) int { return t*k.tiles + j }
 
 // pair multiplies with the columns 2u and 2u+1.
 func (k brainMul) pair(bases []string, u int) {
-	const act, weights = 31, 24
+	const act, weights, acts = 31, 24, 28
 	if k.rows == 1 {
 		k.op("VPBROADCASTD %d(SI), %s", 4*u, k.r(act))
 		for j := range k.tiles {
@@ -87,8 +87,16 @@ func (k brainMul) pair(bases []string, u int) {
 		k.op("VMOVDQU32 %s, %s", tileAddr(j, 64*u), k.r(weights+j))
 	}
 	for t := range k.rows {
+		x := operand{bases[t/3], "DI", t % 3, 4 * u}
+		if k.tiles == 1 {
+			k.brainDot(k.sum(t, 0), weights, x, true)
+			continue
+		}
+		// One load for two products: a core does as many products a cycle as it loads.
+		to := acts + t%4
+		k.op("VPBROADCASTD %s, %s", third(x.base, x.index, x.times, x.disp), k.r(to))
 		for j := range k.tiles {
-			k.brainDot(k.sum(t, j), weights+j, operand{bases[t/3], "DI", t % 3, 4 * u}, true)
+			k.brainDotReg(k.sum(t, j), weights+j, to)
 		}
 	}
 }
@@ -110,33 +118,38 @@ func tileOperand(j, disp int) operand {
 // brainDot emits VDPBF16PS, which the Go assembler does not know: dst += a * m in pairs, with m 64 bytes or 4 for all lanes.
 // EVEX.512.F3.0F38.W0 52 /r (Intel's "Architecture Instruction Set Extensions Programming Reference").
 func (g *fn) brainDot(dst, a int, m operand, broadcast bool) {
-	not := func(bit, at int) byte { return byte(1-bit&1) << at }
 	base, index := generals[m.base], 4 // 4 is no index
-	scale := byte(0)
+	scale, x := byte(0), 0
 	if m.times > 0 {
 		index = generals[m.index]
-		scale = byte(m.times-1) << 6 // 1 and 2
+		scale, x = byte(m.times-1)<<6, index>>3 // 1 and 2
 	}
 	size, b := 64, byte(0)
 	if broadcast {
 		size, b = 4, 1<<4
 	}
-	x := index >> 3
-	if m.times == 0 {
-		x = 0
+	sib := scale | byte(index&7)<<3 | byte(base&7)
+	reg := byte(dst&7)<<3 | 4
+	code := append(brainCode(dst, a, x, base>>3, b), 2<<6|reg, sib, byte(m.disp), byte(m.disp>>8), byte(m.disp>>16), byte(m.disp>>24))
+	if d := m.disp / size; m.disp%size == 0 && d >= -128 && d < 128 {
+		code = append(code[:len(code)-6], 1<<6|reg, sib, byte(d))
 	}
-	bytes := []byte{0x62,
-		not(dst>>3, 7) | not(x, 6) | not(base>>3, 5) | not(dst>>4, 4) | 2,
+	g.op("// VDPBF16PS %d(%s)(%s*%d), Z%d, Z%d", m.disp, m.base, m.index, m.times, a, dst)
+	g.raw(code...)
+}
+
+// brainDotReg is brainDot of a register.
+func (g *fn) brainDotReg(dst, a, m int) {
+	g.op("// VDPBF16PS Z%d, Z%d, Z%d", m, a, dst)
+	g.raw(append(brainCode(dst, a, m>>4, m>>3, 0), 3<<6|byte(dst&7)<<3|byte(m&7))...)
+}
+
+// brainCode is the prefix and the opcode: x and base are the upper bits of the last operand, b its broadcast bit.
+func brainCode(dst, a, x, base int, b byte) []byte {
+	not := func(bit, at int) byte { return byte(1-bit&1) << at }
+	return []byte{0x62,
+		not(dst>>3, 7) | not(x, 6) | not(base, 5) | not(dst>>4, 4) | 2,
 		byte(^a&15)<<3 | 1<<2 | 2,
 		2<<5 | b | not(a>>4, 3),
 		0x52}
-	sib := scale | byte(index&7)<<3 | byte(base&7)
-	reg := byte(dst&7)<<3 | 4
-	if d := m.disp / size; m.disp%size == 0 && d >= -128 && d < 128 {
-		bytes = append(bytes, 1<<6|reg, sib, byte(d))
-	} else {
-		bytes = append(bytes, 2<<6|reg, sib, byte(m.disp), byte(m.disp>>8), byte(m.disp>>16), byte(m.disp>>24))
-	}
-	g.op("// VDPBF16PS %d(%s)(%s*%d), Z%d, Z%d", m.disp, m.base, m.index, m.times, a, dst)
-	g.raw(bytes...)
 }
