@@ -20,9 +20,9 @@ import (
 // bytesScratch is what one task needs: queries, scores and weights of its rows with their scales, their sums, and the weights'
 // factors that a page has.
 type bytesScratch struct {
-	q, p                        []int16
-	qd, s, pd, o, factor, unit  []float32
-	top, sum, fade, here, total []float32
+	q, p                       []int16
+	qd, s, pd, o, factor, unit []float32
+	top, sum, fade             []float32
 }
 
 var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
@@ -32,14 +32,14 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	spec := &c.spec
 	group, kb, vb := a.Heads/a.KVHeads, spec.keyDim/32, spec.valueDim/32
 	rows := (hi - lo) * group
+	lanes := rows + panel // see simd.MergeWords
 	w := bytesScratches.Get().(*bytesScratch)
 	defer bytesScratches.Put(w)
 	q, qd := sized(&w.q, rows*spec.keyDim), sized(&w.qd, rows*kb)
 	s, o := sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
-	pw, pd := sized(&w.p, rows*vb*pageKeys), sized(&w.pd, rows*vb)
+	pw, pd := sized(&w.p, rows*vb*pageKeys), sized(&w.pd, lanes*vb)
 	factor, unit := sized(&w.factor, vb*pageKeys), sized(&w.unit, vb)
-	top, sum, fade := sized(&w.top, rows), sized(&w.sum, rows), sized(&w.fade, rows)
-	here, total := sized(&w.here, rows), sized(&w.total, rows)
+	top, sum, fade := sized(&w.top, lanes), sized(&w.sum, lanes), sized(&w.fade, lanes)
 	n := group * spec.keyDim
 	for i := range hi - lo {
 		simd.QuantizeWords(q[i*n:(i+1)*n], qd[i*group*kb:(i+1)*group*kb], query[(p.lo+lo+i)*qw+kv*n:][:n])
@@ -54,22 +54,22 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	if a.Window > 0 {
 		start = max(0, p.pos+lo-a.Window+1)
 	}
+	scores := simd.PairsShape{Rows: rows, Pairs: 16, C: pageKeys, A: spec.keyDim, B: panel * spec.keyDim, S: kb,
+		Blocks: kb, BlockA: 32, BlockB: 32 * panel, BlockD: pageKeys, BlockS: 1}
+	sums := simd.PairsShape{Rows: rows, Panels: 32 / panel, C: spec.valuePad, A: vb * pageKeys, B: panel * pageKeys, S: 1,
+		Blocks: vb, BlockC: 32, BlockA: pageKeys, BlockB: 32 * pageKeys, BlockS: lanes}
 	plain := plainScores(a)
+	next := spec.bytes(c.pages[start/pageKeys], kv)
 	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
-		keys, values, kd, vd := spec.bytes(c.pages[pg], kv)
-		nextKeys, nextValues := keys, values
+		keys, values, kd, vd := next.keys, next.values, next.kd, next.vd
 		if (pg+1)*pageKeys < p.pos+hi {
-			var d []float32
-			nextKeys, nextValues, d, _ = spec.bytes(c.pages[pg+1], kv)
-			simd.Ask(d[:spec.headScales()])
+			next = spec.bytes(c.pages[pg+1], kv)
+			simd.Ask(next.kd[:spec.headScales()])
 		}
 		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)
-		for b := range kb {
-			at := 32 * panel * b
-			simd.MulPairs(s, pageKeys, q[32*b:], spec.keyDim, rows, keys[at:], panel*spec.keyDim, 16, n/panel, kd[b*pageKeys:], qd[b:], kb, b > 0,
-				nextKeys[at:])
-		}
+		scores.Panels, sums.Pairs = n/panel, n/2
+		simd.MulPairs(s, q, keys, kd, qd, &scores, false, next.keys)
 		for lo, hi := 0, 0; lo < rows; lo = hi { // rows that see as much
 			to := seen(first+lo/group, n)
 			for hi = lo + group; hi < rows && seen(first+hi/group, n) == to; {
@@ -84,33 +84,15 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 				mask(x, from, to)
 				bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
 			}
-			for b, u := range unit {
-				for i := lo*vb + b; i < hi*vb; i += vb {
-					pd[i] = u
-				}
-			}
-			simd.SoftmaxWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, vb, here[lo:hi], total[lo:hi])
+			simd.MergeWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, unit, hi-lo, top[lo:], sum[lo:], fade[lo:], pd[lo:], lanes)
 		}
-		if rescale(top, here, fade) {
-			for r, f := range fade {
-				if f != 1 {
-					sum[r] *= f
-					row := o[r*spec.valuePad:][:spec.valuePad]
-					simd.Scale(row, row, f)
-				}
+		for r, f := range fade[:rows] {
+			if f != 1 {
+				row := o[r*spec.valuePad:][:spec.valuePad]
+				simd.Scale(row, row, f)
 			}
 		}
-		for r, f := range here {
-			sum[r] += float32(total[r] * f)
-			for b := range vb {
-				pd[r*vb+b] *= f
-			}
-		}
-		for b := range vb {
-			at := 32 * b * pageKeys
-			simd.MulPairs(o[32*b:], spec.valuePad, pw[b*pageKeys:], vb*pageKeys, rows, values[at:], panel*pageKeys, n/2, 32/panel, nil, pd[b:], vb, true,
-				nextValues[at:])
-		}
+		simd.MulPairs(o, pw, values, nil, pd, &sums, true, next.values)
 	}
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
@@ -133,28 +115,6 @@ func valueFactors(factor, unit, d []float32, n, to int) {
 
 // seen returns how many of a page's first n positions a row at a place of the page, before or behind it sees.
 func seen(place, n int) int { return max(0, min(n, place+1)) }
-
-// rescale brings the largest scores so far up to those of a page, here. It sets here to what the page's exponentials must be
-// multiplied by to be relative to the new ones. Where any is new it sets fade to what those before must be and returns true.
-func rescale(top, here, fade []float32) bool {
-	grown := false
-	for r, m := range here {
-		old := top[r]
-		switch fade[r] = 0; {
-		case math.IsInf(float64(m), -1): // no score at all
-		case m > old:
-			top[r], here[r], fade[r] = m, 0, old-m
-			grown = true
-		default:
-			here[r] = m - old
-		}
-	}
-	simd.Exp(here, here)
-	if grown {
-		simd.Exp(fade, fade)
-	}
-	return grown
-}
 
 // mask hides the scores outside [from,to).
 func mask(x []float32, from, to int) {

@@ -165,30 +165,36 @@ func (c *cache) putQ80(p *page, h, i int, key, value []float32) {
 		n := max(s.keyDim, s.valueDim)
 		c.codes, c.scale = make([]int8, n), make([]float32, n/32)
 	}
-	keys, values, kd, vd := s.bytes(p, h)
+	to := s.bytes(p, h)
 	codes, scale := c.codes[:s.keyDim], c.scale[:s.keyDim/32]
 	simd.QuantizeRow(codes, scale, key)
 	for n, at := 0, i/panel*panel*s.keyDim+2*(i%panel); n < len(codes); n, at = n+2, at+2*panel {
-		keys[at], keys[at+1] = codes[n], codes[n+1]
+		to.keys[at], to.keys[at+1] = codes[n], codes[n+1]
 	}
 	for b, x := range scale {
-		kd[b*pageKeys+i] = x
+		to.kd[b*pageKeys+i] = x
 	}
 	codes, scale = c.codes[:s.valueDim], c.scale[:s.valueDim/32]
 	simd.QuantizeRow(codes, scale, value)
 	for n, x := range codes {
-		values[n/panel*panel*pageKeys+i/2*2*panel+2*(n%panel)+i%2] = x
+		to.values[n/panel*panel*pageKeys+i/2*2*panel+2*(n%panel)+i%2] = x
 	}
 	for b, x := range scale {
-		vd[b*pageKeys+i] = x
+		to.vd[b*pageKeys+i] = x
 	}
 }
 
-// bytes returns the keys and values of a head in a cache of bytes, and their scales.
-func (s *cacheSpec) bytes(p *page, head int) (keys, values []int8, kd, vd []float32) {
+// headBytes is the keys and values of a head in a page of a cache of bytes, and their scales. Behind those of the keys lie those of the values.
+type headBytes struct {
+	keys, values []int8
+	kd, vd       []float32
+}
+
+// bytes returns those of a head.
+func (s *cacheSpec) bytes(p *page, head int) headBytes {
 	q, d := p.q[head*s.headSize():][:s.headSize()], p.d[head*s.headScales():][:s.headScales()]
 	n, m := s.headKeys(), pageKeys*s.keyDim/32
-	return q[:n], q[n:], d[:m], d[m:]
+	return headBytes{q[:n], q[n:], d[:m], d[m:]}
 }
 
 // floats returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.

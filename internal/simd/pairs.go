@@ -12,27 +12,35 @@ import (
 // WordMax is the magnitude that the largest value of a row of words has.
 const WordMax = math.MaxInt16
 
-// MulPairs computes C (+)= A·B for some panels B of 16 columns and 2*pairs rows of bytes, step bytes apart, in which the bytes of
-// rows 2l and 2l+1 lie side by side: element (2l+i, j) of a panel at b[32*l+2*j+i]. A is words [m, 2*pairs] with rows lda
-// apart, C float32 [m, 16*panels] with rows ldc apart. Element (r, j) gets its integer sum times d[j], where d is not nil,
-// and that times s[r*lds], in this order, the second with the addition in one rounding. The magnitudes of a row of A may add up to
-// 2^31/128. What lies in next as B lies in b is asked for on the way; nil is nothing. It runs on the calling goroutine.
-func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, step, pairs, panels int, d, s []float32, lds int, accumulate bool, next []int8) {
-	if m <= 0 || pairs <= 0 || panels <= 0 || ldc < panel*panels || lda < 2*pairs || lds < 0 || step < 0 {
-		panic(fmt.Sprintf("simd: product of %d rows of %d pairs with %d panels, rows %d and %d, panels %d apart", m, pairs, panels, lda, ldc, step))
+// PairsShape says where the operands of MulPairs lie: distances are of elements.
+type PairsShape struct {
+	Rows, Pairs, Panels int // of a block
+	C, A, B, S          int // from a row to the next, in B from a panel
+	Blocks              int
+	// From a block to the next; the products of blocks at the same place of C, BlockC 0, are added up.
+	BlockC, BlockA, BlockB, BlockD, BlockS int
+}
+
+// check panics where an operand is too short.
+func (p *PairsShape) check(c []float32, a []int16, b []int8, d, s []float32) {
+	if min(p.Rows, p.Pairs, p.Panels, p.Blocks) <= 0 || p.C < panel*p.Panels || p.A < 2*p.Pairs || min(p.B, p.S, p.BlockC, p.BlockA, p.BlockB, p.BlockD, p.BlockS) < 0 {
+		panic(fmt.Sprintf("simd: products of pairs as %+v", *p))
 	}
-	stepD := panel
-	if d == nil {
-		d, stepD = ones[:], 0
+	last := p.Blocks - 1
+	_, _ = c[last*p.BlockC+(p.Rows-1)*p.C+panel*p.Panels-1], a[last*p.BlockA+(p.Rows-1)*p.A+2*p.Pairs-1]
+	_, _ = b[last*p.BlockB+(p.Panels-1)*p.B+2*panel*p.Pairs-1], s[last*p.BlockS+(p.Rows-1)*p.S]
+	if d != nil {
+		_ = d[last*p.BlockD+panel*p.Panels-1]
 	}
-	_, _, _ = c[(m-1)*ldc+panel*panels-1], a[(m-1)*lda+2*pairs-1], b[(panels-1)*step+2*panel*pairs-1]
-	_, _ = s[(m-1)*lds], d[(panels-1)*stepD+panel-1]
-	if impl == generic {
-		for i := range panels {
-			mulPairsGeneric(c[panel*i:], ldc, a, lda, m, b[step*i:], pairs, d[stepD*i:], s, lds, accumulate)
-		}
-		return
-	}
+}
+
+// MulPairs computes C (+)= A·B for blocks of some panels B of 16 columns and 2*Pairs rows of bytes, in which the bytes of rows 2l and
+// 2l+1 lie side by side: element (2l+i, j) of a panel at b[32*l+2*j+i]. A is words [Rows, 2*Pairs], C float32 [Rows, 16*Panels].
+// Element (r, j) of block k gets its integer sum times d[j], where d is not nil, and that times s[r*S+k*BlockS], in this order, the second
+// with the addition in one rounding. The magnitudes of a row of a block of A may add up to 2^31/128. What lies in next as B lies in b
+// is asked for on the way; nil is nothing. It runs on the calling goroutine.
+func MulPairs(c []float32, a []int16, b []int8, d, s []float32, p *PairsShape, accumulate bool, next []int8) {
+	p.check(c, a, b, d, s)
 	if next == nil {
 		next = b
 	}
@@ -40,27 +48,46 @@ func MulPairs(c []float32, ldc int, a []int16, lda, m int, b []int8, step, pairs
 	if accumulate {
 		fresh = 0
 	}
+	stepD, blockD := panel, p.BlockD
+	if d == nil {
+		d, stepD, blockD = ones[:], 0, 0
+	}
 	if impl == avx512 {
-		for r, rows := 0, 8; r < m; {
-			for rows > m-r {
+		for r, rows := 0, 8; r < p.Rows; {
+			for rows > p.Rows-r {
 				rows /= 2
 			}
-			groups := (m - r) / rows
-			widePairsKernel(rows, &c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, groups, fresh, &next[0])
+			groups := (p.Rows - r) / rows
+			// From the end of a block to the beginning of the next.
+			toC, toB, toD := 4*p.BlockC-64*p.Panels, p.BlockB-p.B*p.Panels, 4*(blockD-stepD*p.Panels)
+			widePairsKernel(rows, &c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, groups, fresh, &next[0],
+				p.Blocks, toC, 2*p.BlockA, toB, toD, 4*p.BlockS, p.BlockC)
 			r += rows * groups
 		}
 		return
 	}
-	r := m &^ 3
-	if r > 0 {
-		mulPairs4(&c[0], ldc, &a[0], lda, &b[0], step, &d[0], stepD, &s[0], lds, pairs, panels, r/4, fresh, &next[0])
-	}
-	if m&2 != 0 {
-		mulPairs2(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, 1, fresh, &next[0])
-		r += 2
-	}
-	if m&1 != 0 {
-		mulPairs1(&c[r*ldc], ldc, &a[r*lda], lda, &b[0], step, &d[0], stepD, &s[r*lds], lds, pairs, panels, 1, fresh, &next[0])
+	for k := range p.Blocks {
+		c, a, b, s, d, next := c[k*p.BlockC:], a[k*p.BlockA:], b[k*p.BlockB:], s[k*p.BlockS:], d[k*blockD:], next[min(k*p.BlockB, len(next)-1):]
+		if k > 0 && p.BlockC == 0 {
+			fresh = 0
+		}
+		if impl == generic {
+			for i := range p.Panels {
+				mulPairsGeneric(c[panel*i:], p.C, a, p.A, p.Rows, b[p.B*i:], p.Pairs, d[stepD*i:], s, p.S, fresh == 0)
+			}
+			continue
+		}
+		r := p.Rows &^ 3
+		if r > 0 {
+			mulPairs4(&c[0], p.C, &a[0], p.A, &b[0], p.B, &d[0], stepD, &s[0], p.S, p.Pairs, p.Panels, r/4, fresh, &next[0])
+		}
+		if p.Rows&2 != 0 {
+			mulPairs2(&c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, 1, fresh, &next[0])
+			r += 2
+		}
+		if p.Rows&1 != 0 {
+			mulPairs1(&c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, 1, fresh, &next[0])
+		}
 	}
 }
 

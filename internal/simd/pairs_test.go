@@ -12,9 +12,18 @@ func TestMulPairs(t *testing.T) {
 		r := rand.New(rand.NewPCG(81, 82))
 		for _, pairs := range []int{1, 2, 3, 8, 9, 16, 32} {
 			for m := 1; m <= 11; m++ {
-				panels, step := 1+r.IntN(3), 2*panel*pairs+r.IntN(5)
-				lda, ldc, lds := 2*pairs+r.IntN(3), panel*panels+r.IntN(20), 1+r.IntN(3)
-				a, b := make([]int16, (m-1)*lda+2*pairs), make([]int8, (panels-1)*step+2*panel*pairs)
+				p := PairsShape{Rows: m, Pairs: pairs, Panels: 1 + r.IntN(4), Blocks: 1 + r.IntN(3), S: 3 + r.IntN(3)}
+				p.B, p.A, p.C = 2*panel*pairs+r.IntN(5), 6*pairs+r.IntN(3), panel*p.Panels+r.IntN(20)
+				p.BlockA, p.BlockB, p.BlockD = 2*pairs, p.Panels*p.B+r.IntN(3), panel*p.Panels+r.IntN(2)
+				p.BlockS = 1
+				if r.IntN(2) == 0 {
+					p.BlockS, p.S = m, 1
+				}
+				if r.IntN(2) == 0 {
+					p.BlockC = m * p.C
+				}
+				last := p.Blocks - 1
+				a, b := make([]int16, (m-1)*p.A+last*p.BlockA+2*pairs), make([]int8, last*p.BlockB+(p.Panels-1)*p.B+2*panel*pairs)
 				for i := range a {
 					a[i] = int16(r.Uint32())
 				}
@@ -29,7 +38,7 @@ func TestMulPairs(t *testing.T) {
 						b[i] = 127
 					}
 				}
-				d, s, c := random(r, panels*panel), random(r, (m-1)*lds+1), random(r, (m-1)*ldc+panels*panel)
+				d, s, c := random(r, last*p.BlockD+p.Panels*panel), random(r, (m-1)*p.S+last*p.BlockS+1), random(r, last*p.BlockC+(m-1)*p.C+p.Panels*panel)
 				var next []int8
 				if m%2 == 0 {
 					d = nil
@@ -37,27 +46,29 @@ func TestMulPairs(t *testing.T) {
 				}
 				for _, accumulate := range []bool{false, true} {
 					got, want := append([]float32(nil), c...), append([]float32(nil), c...)
-					MulPairs(got, ldc, a, lda, m, b, step, pairs, panels, d, s, lds, accumulate, next)
-					for i := range m {
-						for j := range panels * panel {
-							var sum int64
-							for l := range 2 * pairs {
-								sum += int64(a[i*lda+l]) * int64(b[j/panel*step+l/2*32+2*(j%panel)+l%2])
-							}
-							y, at := float32(sum), i*ldc+j
-							if d != nil {
-								y *= d[j]
-							}
-							if accumulate {
-								want[at] = float32(float64(y)*float64(s[i*lds]) + float64(c[at]))
-							} else {
-								want[at] = y * s[i*lds]
+					MulPairs(got, a, b, d, s, &p, accumulate, next)
+					for k := range p.Blocks {
+						for i := range m {
+							for j := range p.Panels * panel {
+								var sum int64
+								for l := range 2 * pairs {
+									sum += int64(a[k*p.BlockA+i*p.A+l]) * int64(b[k*p.BlockB+j/panel*p.B+l/2*32+2*(j%panel)+l%2])
+								}
+								y, at := float32(sum), k*p.BlockC+i*p.C+j
+								if d != nil {
+									y *= d[k*p.BlockD+j]
+								}
+								if accumulate || k > 0 && p.BlockC == 0 {
+									want[at] = float32(float64(y)*float64(s[i*p.S+k*p.BlockS]) + float64(want[at]))
+								} else {
+									want[at] = y * s[i*p.S+k*p.BlockS]
+								}
 							}
 						}
 					}
 					for i, v := range got {
 						if v != want[i] {
-							t.Fatalf("%d rows, %d pairs, %d panels, accumulate %v: value %d is %v, want %v", m, pairs, panels, accumulate, i, v, want[i])
+							t.Fatalf("%+v, accumulate %v: value %d is %v, want %v", p, accumulate, i, v, want[i])
 						}
 					}
 				}

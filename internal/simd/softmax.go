@@ -38,15 +38,11 @@ func SoftmaxPage(x []float32, ldx, n int, top, sum []float32) {
 // words; those are ldp apart. Factors are at most WordMax. For each row it sets top to the reference and sum to the sum of the
 // exponentials; it leaves anything in x.
 func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks int, top, sum []float32) {
-	checkPage(n)
 	rows := len(top)
 	same(rows, len(sum))
-	if rows == 0 || blocks <= 0 || step < n || ldx < n || ldp < (blocks-1)*step+n {
-		panic(fmt.Sprintf("simd: %d rows of %d blocks of %d words, rows %d and %d, blocks %d apart", rows, blocks, n, ldx, ldp, step))
-	}
-	_, _, _ = p[(rows-1)*ldp+(blocks-1)*step+n-1], x[(rows-1)*ldx+n-1], factor[(blocks-1)*step+n-1]
+	checkWords(p, ldp, x, ldx, n, factor, step, blocks, rows)
 	if impl.x86() {
-		softmaxWordsVector(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
+		softmaxWords(&p[0], ldp, &x[0], ldx, &factor[0], step, blocks, n, rows, &top[0], &sum[0])
 		return
 	}
 	for r := range top {
@@ -57,6 +53,45 @@ func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32,
 		y := x[r*ldx:][:n]
 		for b := range blocks {
 			Words(p[r*ldp+b*step:][:n], y, factor[b*step:][:n])
+		}
+	}
+}
+
+// MergeWords is SoftmaxWords for one page of several, of rows scores that are met page by page: top and sum are the references and sums of
+// the pages before, those of no scores -Inf and 0, and become those of all. It sets fade to what everything before must be multiplied
+// by to be relative to the new reference, and scale[b*lds+r] to what a word of block b of row r stands for, of which unit[b] is the part
+// that SoftmaxWords leaves open. top, sum, fade and the scales of a block are read and written, but in no way that matters, up to 16 values
+// behind the last row's.
+func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step int, unit []float32, rows int, top, sum, fade, scale []float32, lds int) {
+	blocks := len(unit)
+	for r := 0; r < rows; r += panel {
+		m := min(panel, rows-r)
+		p, x, top, sum, fade, scale := p[r*ldp:], x[r*ldx:], top[r:][:panel], sum[r:][:panel], fade[r:][:panel], scale[r:]
+		if impl == avx512 {
+			checkWords(p, ldp, x, ldx, n, factor, step, blocks, m)
+			_ = scale[(blocks-1)*lds+panel-1]
+			mergeWords(&p[0], ldp, &x[0], ldx, &factor[0], step, &unit[0], blocks, n, m, &top[0], &sum[0], &fade[0], &scale[0], lds)
+			continue
+		}
+		var here, total [panel]float32
+		SoftmaxWords(p, ldp, x, ldx, n, factor, step, blocks, here[:m], total[:m])
+		for i, y := range here[:m] {
+			old := top[i]
+			if !(old > y) { // NaN stays
+				top[i] = y
+			}
+			fade[i], here[i] = old-top[i], y-top[i]
+			if math.IsInf(float64(top[i]), -1) { // no score at all
+				fade[i], here[i] = y, y
+			}
+		}
+		Exp(fade[:m], fade[:m])
+		Exp(here[:m], here[:m])
+		for i, f := range here[:m] {
+			sum[i] = float32(sum[i]*fade[i]) + float32(total[i]*f)
+			for b, u := range unit {
+				scale[b*lds+i] = f * u
+			}
 		}
 	}
 }
@@ -82,6 +117,15 @@ func WordFactors(factor, unit, d []float32, step, n int) {
 		unit[b] = largest / WordMax
 		Scale(factor[b*step:][:n], x, WordMax/largest)
 	}
+}
+
+// checkWords panics where an operand of SoftmaxWords is too short.
+func checkWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks, rows int) {
+	checkPage(n)
+	if rows == 0 || blocks <= 0 || step < n || ldx < n || ldp < (blocks-1)*step+n {
+		panic(fmt.Sprintf("simd: %d rows of %d blocks of %d words, rows %d and %d, blocks %d apart", rows, blocks, n, ldx, ldp, step))
+	}
+	_, _, _ = p[(rows-1)*ldp+(blocks-1)*step+n-1], x[(rows-1)*ldx+n-1], factor[(blocks-1)*step+n-1]
 }
 
 func checkPage(n int) {

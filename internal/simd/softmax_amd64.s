@@ -131,14 +131,91 @@ DATA softmax_order<>+52(SB)/4, $0x00000000
 DATA softmax_order<>+56(SB)/4, $0x00000007
 DATA softmax_order<>+60(SB)/4, $0x00000000
 GLOBL softmax_order<>(SB), RODATA|NOPTR, $64
+DATA softmax_c2d20000<>+0(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+4(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+8(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+12(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+16(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+20(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+24(SB)/4, $0xc2d20000
+DATA softmax_c2d20000<>+28(SB)/4, $0xc2d20000
+GLOBL softmax_c2d20000<>(SB), RODATA|NOPTR, $32
+DATA softmax_c3520000<>+0(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+4(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+8(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+12(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+16(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+20(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+24(SB)/4, $0xc3520000
+DATA softmax_c3520000<>+28(SB)/4, $0xc3520000
+GLOBL softmax_c3520000<>(SB), RODATA|NOPTR, $32
+DATA softmax_3f318000<>+0(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+4(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+8(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+12(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+16(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+20(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+24(SB)/4, $0x3f318000
+DATA softmax_3f318000<>+28(SB)/4, $0x3f318000
+GLOBL softmax_3f318000<>(SB), RODATA|NOPTR, $32
+DATA softmax_b95e8083<>+0(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+4(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+8(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+12(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+16(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+20(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+24(SB)/4, $0xb95e8083
+DATA softmax_b95e8083<>+28(SB)/4, $0xb95e8083
+GLOBL softmax_b95e8083<>(SB), RODATA|NOPTR, $32
+DATA softmax_3ab525cc<>+0(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+4(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+8(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+12(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+16(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+20(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+24(SB)/4, $0x3ab525cc
+DATA softmax_3ab525cc<>+28(SB)/4, $0x3ab525cc
+GLOBL softmax_3ab525cc<>(SB), RODATA|NOPTR, $32
+DATA softmax_3c091f2e<>+0(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+4(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+8(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+12(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+16(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+20(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+24(SB)/4, $0x3c091f2e
+DATA softmax_3c091f2e<>+28(SB)/4, $0x3c091f2e
+GLOBL softmax_3c091f2e<>(SB), RODATA|NOPTR, $32
+DATA softmax_3d2aac5d<>+0(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+4(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+8(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+12(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+16(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+20(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+24(SB)/4, $0x3d2aac5d
+DATA softmax_3d2aac5d<>+28(SB)/4, $0x3d2aac5d
+GLOBL softmax_3d2aac5d<>(SB), RODATA|NOPTR, $32
+DATA softmax_3e2aaa46<>+0(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+4(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+8(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+12(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+16(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+20(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+24(SB)/4, $0x3e2aaa46
+DATA softmax_3e2aaa46<>+28(SB)/4, $0x3e2aaa46
+GLOBL softmax_3e2aaa46<>(SB), RODATA|NOPTR, $32
+DATA softmax_3efffffe<>+0(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+4(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+8(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+12(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+16(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+20(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+24(SB)/4, $0x3efffffe
+DATA softmax_3efffffe<>+28(SB)/4, $0x3efffffe
+GLOBL softmax_3efffffe<>(SB), RODATA|NOPTR, $32
 
 // func softmaxFloatsAVX2(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
 TEXT ·softmaxFloatsAVX2(SB), NOSPLIT, $0-48
-	MOVQ x+0(FP), SI
-	MOVQ top+32(FP), BX
-	MOVQ sum+40(FP), R13
 	MOVQ ldx+8(FP), R15
-	MOVQ rows+24(FP), R12
 	VMOVUPS softmax_3fb8aa3b<>(SB), Y15
 	VMOVUPS softmax_c2fe0000<>(SB), Y14
 	VMOVUPS softmax_4b400000<>(SB), Y13
@@ -146,6 +223,9 @@ TEXT ·softmaxFloatsAVX2(SB), NOSPLIT, $0-48
 	VMOVUPS softmax_3d635b60<>(SB), Y10
 	VMOVUPS softmax_3c1e74a0<>(SB), Y11
 	VMOVUPS softmax_3aadf3e7<>(SB), Y12
+	MOVQ x+0(FP), SI
+	MOVQ top+32(FP), BX
+	MOVQ rows+24(FP), R12
 	CMPQ R12, $1
 	JLT done2
 
@@ -174,17 +254,32 @@ done4:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VMAXPS softmax_ff7fffff<>(SB), Y0, Y0
-	VBROADCASTSS X0, Y8
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
+	MOVQ sum+40(FP), R13
+	MOVQ x+0(FP), SI
+	MOVQ top+32(FP), BX
+	MOVQ rows+24(FP), R12
+	CMPQ R12, $1
+	JLT done6
+
+loop5:
+	VBROADCASTSS (BX), Y8
+	VMAXPS softmax_ff7fffff<>(SB), Y8, Y8
 	VXORPS softmax_80000000<>(SB), Y8, Y8
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
 	MOVQ n+16(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $16
-	JLT done6
+	JLT done8
 
-loop5:
+loop7:
 	VADDPS 0(AX), Y8, Y0
 	VMULPS Y15, Y0, Y0
 	VMAXPS Y0, Y14, Y0
@@ -220,173 +315,9 @@ loop5:
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop5
-
-done6:
-	VADDPS Y7, Y6, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VADDPS X1, X0, X0
-	VPERMILPS $0x4E, X0, X1
-	VADDPS X1, X0, X0
-	VPERMILPS $0xB1, X0, X1
-	VADDPS X1, X0, X0
-	VMOVSS X0, (R13)
-	LEAQ (SI)(R15*4), SI
-	ADDQ $4, BX
-	ADDQ $4, R13
-	SUBQ $1, R12
-	CMPQ R12, $1
-	JGE loop1
-
-done2:
-	VZEROUPPER
-	RET
-
-// func softmaxWordsAVX2(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
-TEXT ·softmaxWordsAVX2(SB), NOSPLIT, $0-88
-	MOVQ x+16(FP), SI
-	MOVQ top+72(FP), BX
-	MOVQ sum+80(FP), R13
-	MOVQ ldx+24(FP), R15
-	MOVQ rows+64(FP), R12
-	MOVQ p+0(FP), DI
-	MOVQ ldp+8(FP), R14
-	MOVQ step+40(FP), R9
-	VMOVUPS softmax_3fb8aa3b<>(SB), Y15
-	VMOVUPS softmax_c2fe0000<>(SB), Y14
-	VMOVUPS softmax_4b400000<>(SB), Y13
-	VMOVUPS softmax_3e75fce0<>(SB), Y9
-	VMOVUPS softmax_3d635b60<>(SB), Y10
-	VMOVUPS softmax_3c1e74a0<>(SB), Y11
-	VMOVUPS softmax_3aadf3e7<>(SB), Y12
-	CMPQ R12, $1
-	JLT done2
-
-loop1:
-	MOVQ DI, R8
-	MOVQ factor+32(FP), DX
-	VMOVUPS softmax_ff800000<>(SB), Y0
-	VMOVAPS Y0, Y1
-	MOVQ n+56(FP), CX
-	MOVQ SI, AX
-	CMPQ CX, $16
-	JLT done4
-
-loop3:
-	VMAXPS 0(AX), Y0, Y0
-	VMAXPS 32(AX), Y1, Y1
-	ADDQ $64, AX
-	SUBQ $16, CX
-	CMPQ CX, $16
-	JGE loop3
-
-done4:
-	VMAXPS Y1, Y0, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VMAXPS X1, X0, X0
-	VPERMILPS $0x4E, X0, X1
-	VMAXPS X1, X0, X0
-	VPERMILPS $0xB1, X0, X1
-	VMAXPS X1, X0, X0
-	VMOVSS X0, (BX)
-	VMAXPS softmax_ff7fffff<>(SB), Y0, Y0
-	VBROADCASTSS X0, Y8
-	VXORPS softmax_80000000<>(SB), Y8, Y8
-	VXORPS X6, X6, X6
-	VXORPS X7, X7, X7
-	MOVQ n+56(FP), CX
-	MOVQ SI, AX
-	CMPQ CX, $16
-	JLT done6
-
-loop5:
-	VADDPS 0(AX), Y8, Y0
-	VMULPS Y15, Y0, Y0
-	VMAXPS Y0, Y14, Y0
-	VADDPS Y13, Y0, Y1
-	VSUBPS Y13, Y1, Y2
-	VSUBPS Y2, Y0, Y0
-	VPSLLD $23, Y1, Y1
-	VMOVAPS Y12, Y2
-	VFMADD213PS Y11, Y0, Y2
-	VFMADD213PS Y10, Y0, Y2
-	VFMADD213PS Y9, Y0, Y2
-	VFMADD213PS softmax_3f317215<>(SB), Y0, Y2
-	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
-	VPADDD Y1, Y2, Y0
-	VADDPS Y0, Y6, Y6
-	VADDPS 32(AX), Y8, Y3
-	VMULPS Y15, Y3, Y3
-	VMAXPS Y3, Y14, Y3
-	VADDPS Y13, Y3, Y4
-	VSUBPS Y13, Y4, Y5
-	VSUBPS Y5, Y3, Y3
-	VPSLLD $23, Y4, Y4
-	VMOVAPS Y12, Y5
-	VFMADD213PS Y11, Y3, Y5
-	VFMADD213PS Y10, Y3, Y5
-	VFMADD213PS Y9, Y3, Y5
-	VFMADD213PS softmax_3f317215<>(SB), Y3, Y5
-	VFMADD213PS softmax_3f800000<>(SB), Y3, Y5
-	VPADDD Y4, Y5, Y3
-	VADDPS Y3, Y7, Y7
-	MOVQ blocks+48(FP), R10
-	MOVQ DX, R11
-	MOVQ R8, R15
-	CMPQ R10, $2
-	JLT done8
-
-loop7:
-	VMULPS 0(R11), Y0, Y1
-	VCVTPS2DQ Y1, Y1
-	VMULPS 32(R11), Y3, Y4
-	VCVTPS2DQ Y4, Y4
-	VPACKSSDW Y4, Y1, Y1
-	VPERMQ $0xD8, Y1, Y1
-	VMOVDQU Y1, (R15)
-	LEAQ (R11)(R9*4), R11
-	LEAQ (R15)(R9*2), R15
-	VMULPS 0(R11), Y0, Y1
-	VCVTPS2DQ Y1, Y1
-	VMULPS 32(R11), Y3, Y4
-	VCVTPS2DQ Y4, Y4
-	VPACKSSDW Y4, Y1, Y1
-	VPERMQ $0xD8, Y1, Y1
-	VMOVDQU Y1, (R15)
-	LEAQ (R11)(R9*4), R11
-	LEAQ (R15)(R9*2), R15
-	SUBQ $2, R10
-	CMPQ R10, $2
 	JGE loop7
 
 done8:
-	CMPQ R10, $1
-	JLT done10
-
-loop9:
-	VMULPS 0(R11), Y0, Y1
-	VCVTPS2DQ Y1, Y1
-	VMULPS 32(R11), Y3, Y4
-	VCVTPS2DQ Y4, Y4
-	VPACKSSDW Y4, Y1, Y1
-	VPERMQ $0xD8, Y1, Y1
-	VMOVDQU Y1, (R15)
-	LEAQ (R11)(R9*4), R11
-	LEAQ (R15)(R9*2), R15
-	SUBQ $1, R10
-	CMPQ R10, $1
-	JGE loop9
-
-done10:
-	MOVQ ldx+24(FP), R15
-	ADDQ $64, DX
-	ADDQ $32, R8
-	ADDQ $64, AX
-	SUBQ $16, CX
-	CMPQ CX, $16
-	JGE loop5
-
-done6:
 	VADDPS Y7, Y6, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
@@ -395,25 +326,20 @@ done6:
 	VPERMILPS $0xB1, X0, X1
 	VADDPS X1, X0, X0
 	VMOVSS X0, (R13)
-	LEAQ (DI)(R14*2), DI
+	ADDQ $4, R13
 	LEAQ (SI)(R15*4), SI
 	ADDQ $4, BX
-	ADDQ $4, R13
 	SUBQ $1, R12
 	CMPQ R12, $1
-	JGE loop1
+	JGE loop5
 
-done2:
+done6:
 	VZEROUPPER
 	RET
 
 // func softmaxFloatsAVX512(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
 TEXT ·softmaxFloatsAVX512(SB), NOSPLIT, $0-48
-	MOVQ x+0(FP), SI
-	MOVQ top+32(FP), BX
-	MOVQ sum+40(FP), R13
 	MOVQ ldx+8(FP), R15
-	MOVQ rows+24(FP), R12
 	VBROADCASTSS softmax_3fb8aa3b<>(SB), Z21
 	VBROADCASTSS softmax_c2fe0000<>(SB), Z20
 	VBROADCASTSS softmax_4b400000<>(SB), Z19
@@ -421,6 +347,9 @@ TEXT ·softmaxFloatsAVX512(SB), NOSPLIT, $0-48
 	VBROADCASTSS softmax_3d635b60<>(SB), Z16
 	VBROADCASTSS softmax_3c1e74a0<>(SB), Z17
 	VBROADCASTSS softmax_3aadf3e7<>(SB), Z18
+	MOVQ x+0(FP), SI
+	MOVQ top+32(FP), BX
+	MOVQ rows+24(FP), R12
 	CMPQ R12, $1
 	JLT done2
 
@@ -464,16 +393,31 @@ done6:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VMAXPS.BCST softmax_ff7fffff<>(SB), Z0, Z0
-	VBROADCASTSS X0, Z14
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
+	MOVQ sum+40(FP), R13
+	MOVQ x+0(FP), SI
+	MOVQ top+32(FP), BX
+	MOVQ rows+24(FP), R12
+	CMPQ R12, $1
+	JLT done8
+
+loop7:
+	VBROADCASTSS (BX), Z14
+	VMAXPS.BCST softmax_ff7fffff<>(SB), Z14, Z14
 	VXORPS.BCST softmax_80000000<>(SB), Z14, Z14
 	VXORPS X12, X12, X12
 	MOVQ n+16(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $64
-	JLT done8
+	JLT done10
 
-loop7:
+loop9:
 	VADDPS 0(AX), Z14, Z0
 	VMULPS Z21, Z0, Z0
 	VMAXPS Z0, Z20, Z0
@@ -541,13 +485,13 @@ loop7:
 	ADDQ $256, AX
 	SUBQ $64, CX
 	CMPQ CX, $64
-	JGE loop7
+	JGE loop9
 
-done8:
+done10:
 	CMPQ CX, $16
-	JLT done10
+	JLT done12
 
-loop9:
+loop11:
 	VADDPS 0(AX), Z14, Z0
 	VMULPS Z21, Z0, Z0
 	VMAXPS Z0, Z20, Z0
@@ -567,9 +511,9 @@ loop9:
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop9
+	JGE loop11
 
-done10:
+done12:
 	VEXTRACTF64X4 $1, Z12, Y1
 	VADDPS Y1, Y12, Y12
 	VEXTRACTF128 $1, Y12, X1
@@ -579,24 +523,199 @@ done10:
 	VPERMILPS $0xB1, X12, X1
 	VADDPS X1, X12, X12
 	VMOVSS X12, (R13)
+	ADDQ $4, R13
 	LEAQ (SI)(R15*4), SI
 	ADDQ $4, BX
-	ADDQ $4, R13
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop7
+
+done8:
+	VZEROUPPER
+	RET
+
+// func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
+TEXT ·softmaxWords(SB), NOSPLIT, $0-88
+	MOVQ ldx+24(FP), R15
+	MOVQ p+0(FP), DI
+	MOVQ ldp+8(FP), R14
+	MOVQ step+40(FP), R9
+	VMOVUPS softmax_3fb8aa3b<>(SB), Y15
+	VMOVUPS softmax_c2fe0000<>(SB), Y14
+	VMOVUPS softmax_4b400000<>(SB), Y13
+	VMOVUPS softmax_3e75fce0<>(SB), Y9
+	VMOVUPS softmax_3d635b60<>(SB), Y10
+	VMOVUPS softmax_3c1e74a0<>(SB), Y11
+	VMOVUPS softmax_3aadf3e7<>(SB), Y12
+	MOVQ x+16(FP), SI
+	MOVQ top+72(FP), BX
+	MOVQ rows+64(FP), R12
+	CMPQ R12, $1
+	JLT done2
+
+loop1:
+	VMOVUPS softmax_ff800000<>(SB), Y0
+	VMOVAPS Y0, Y1
+	MOVQ n+56(FP), CX
+	MOVQ SI, AX
+	CMPQ CX, $16
+	JLT done4
+
+loop3:
+	VMAXPS 0(AX), Y0, Y0
+	VMAXPS 32(AX), Y1, Y1
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE loop3
+
+done4:
+	VMAXPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VMAXPS X1, X0, X0
+	VPERMILPS $0x4E, X0, X1
+	VMAXPS X1, X0, X0
+	VPERMILPS $0xB1, X0, X1
+	VMAXPS X1, X0, X0
+	VMOVSS X0, (BX)
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
 	SUBQ $1, R12
 	CMPQ R12, $1
 	JGE loop1
 
 done2:
+	MOVQ sum+80(FP), R13
+	MOVQ x+16(FP), SI
+	MOVQ top+72(FP), BX
+	MOVQ rows+64(FP), R12
+	CMPQ R12, $1
+	JLT done6
+
+loop5:
+	MOVQ DI, R8
+	MOVQ factor+32(FP), DX
+	VBROADCASTSS (BX), Y8
+	VMAXPS softmax_ff7fffff<>(SB), Y8, Y8
+	VXORPS softmax_80000000<>(SB), Y8, Y8
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	MOVQ n+56(FP), CX
+	MOVQ SI, AX
+	CMPQ CX, $16
+	JLT done8
+
+loop7:
+	VADDPS 0(AX), Y8, Y0
+	VMULPS Y15, Y0, Y0
+	VMAXPS Y0, Y14, Y0
+	VADDPS Y13, Y0, Y1
+	VSUBPS Y13, Y1, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSLLD $23, Y1, Y1
+	VMOVAPS Y12, Y2
+	VFMADD213PS Y11, Y0, Y2
+	VFMADD213PS Y10, Y0, Y2
+	VFMADD213PS Y9, Y0, Y2
+	VFMADD213PS softmax_3f317215<>(SB), Y0, Y2
+	VFMADD213PS softmax_3f800000<>(SB), Y0, Y2
+	VPADDD Y1, Y2, Y0
+	VADDPS Y0, Y6, Y6
+	VADDPS 32(AX), Y8, Y3
+	VMULPS Y15, Y3, Y3
+	VMAXPS Y3, Y14, Y3
+	VADDPS Y13, Y3, Y4
+	VSUBPS Y13, Y4, Y5
+	VSUBPS Y5, Y3, Y3
+	VPSLLD $23, Y4, Y4
+	VMOVAPS Y12, Y5
+	VFMADD213PS Y11, Y3, Y5
+	VFMADD213PS Y10, Y3, Y5
+	VFMADD213PS Y9, Y3, Y5
+	VFMADD213PS softmax_3f317215<>(SB), Y3, Y5
+	VFMADD213PS softmax_3f800000<>(SB), Y3, Y5
+	VPADDD Y4, Y5, Y3
+	VADDPS Y3, Y7, Y7
+	MOVQ blocks+48(FP), R10
+	MOVQ DX, R11
+	MOVQ R8, R15
+	CMPQ R10, $2
+	JLT done10
+
+loop9:
+	VMULPS 0(R11), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
+	VPERMQ $0xD8, Y1, Y1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	VMULPS 0(R11), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
+	VPERMQ $0xD8, Y1, Y1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	SUBQ $2, R10
+	CMPQ R10, $2
+	JGE loop9
+
+done10:
+	CMPQ R10, $1
+	JLT done12
+
+loop11:
+	VMULPS 0(R11), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VMULPS 32(R11), Y3, Y4
+	VCVTPS2DQ Y4, Y4
+	VPACKSSDW Y4, Y1, Y1
+	VPERMQ $0xD8, Y1, Y1
+	VMOVDQU Y1, (R15)
+	LEAQ (R11)(R9*4), R11
+	LEAQ (R15)(R9*2), R15
+	SUBQ $1, R10
+	CMPQ R10, $1
+	JGE loop11
+
+done12:
+	MOVQ ldx+24(FP), R15
+	ADDQ $64, DX
+	ADDQ $32, R8
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE loop7
+
+done8:
+	VADDPS Y7, Y6, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $0x4E, X0, X1
+	VADDPS X1, X0, X0
+	VPERMILPS $0xB1, X0, X1
+	VADDPS X1, X0, X0
+	VMOVSS X0, (R13)
+	ADDQ $4, R13
+	LEAQ (DI)(R14*2), DI
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop5
+
+done6:
 	VZEROUPPER
 	RET
 
-// func softmaxWordsAVX512(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
-TEXT ·softmaxWordsAVX512(SB), NOSPLIT, $0-88
-	MOVQ x+16(FP), SI
-	MOVQ top+72(FP), BX
-	MOVQ sum+80(FP), R13
+// func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int)
+TEXT ·mergeWords(SB), NOSPLIT, $64-120
 	MOVQ ldx+24(FP), R15
-	MOVQ rows+64(FP), R12
 	MOVQ p+0(FP), DI
 	MOVQ ldp+8(FP), R14
 	MOVQ step+40(FP), R9
@@ -608,15 +727,20 @@ TEXT ·softmaxWordsAVX512(SB), NOSPLIT, $0-88
 	VBROADCASTSS softmax_3d635b60<>(SB), Z16
 	VBROADCASTSS softmax_3c1e74a0<>(SB), Z17
 	VBROADCASTSS softmax_3aadf3e7<>(SB), Z18
+	VBROADCASTSS softmax_ff800000<>(SB), Z28
+	VPXORD Z29, Z29, Z29
+	MOVQ x+16(FP), SI
+	LEAQ 0(SP), BX
+	MOVL $1, AX
+	KMOVW AX, K1
+	MOVQ rows+72(FP), R12
 	CMPQ R12, $1
 	JLT done2
 
 loop1:
-	MOVQ DI, R8
-	MOVQ factor+32(FP), DX
 	VBROADCASTSS softmax_ff800000<>(SB), Z0
 	VMOVAPS Z0, Z1
-	MOVQ n+56(FP), CX
+	MOVQ n+64(FP), CX
 	MOVQ SI, AX
 	CMPQ CX, $64
 	JLT done4
@@ -653,16 +777,94 @@ done6:
 	VPERMILPS $0xB1, X0, X1
 	VMAXPS X1, X0, X0
 	VMOVSS X0, (BX)
-	VMAXPS.BCST softmax_ff7fffff<>(SB), Z0, Z0
-	VBROADCASTSS X0, Z14
-	VXORPS.BCST softmax_80000000<>(SB), Z14, Z14
-	VXORPS X12, X12, X12
-	MOVQ n+56(FP), CX
-	MOVQ SI, AX
-	CMPQ CX, $64
+	VBROADCASTSS X0, K1, Z28
+	LEAQ (SI)(R15*4), SI
+	ADDQ $4, BX
+	KSHIFTLW $1, K1, K1
+	SUBQ $1, R12
+	CMPQ R12, $1
+	JGE loop1
+
+done2:
+	VBROADCASTSS softmax_c2d20000<>(SB), Z14
+	MOVQ top+80(FP), AX
+	VMOVUPS (AX), Z0
+	VMAXPS Z28, Z0, Z2
+	VMOVUPS Z2, (AX)
+	VSUBPS Z2, Z0, Z0
+	VSUBPS Z2, Z28, Z1
+	VMAXPS.BCST softmax_c3520000<>(SB), Z0, Z0
+	VMAXPS Z0, Z14, Z0
+	VBROADCASTSS softmax_4b400000<>(SB), Z3
+	VFMADD231PS.BCST softmax_3fb8aa3b<>(SB), Z0, Z3
+	VSUBPS.BCST softmax_4b400000<>(SB), Z3, Z5
+	VFNMADD231PS.BCST softmax_3f318000<>(SB), Z5, Z0
+	VFNMADD231PS.BCST softmax_b95e8083<>(SB), Z5, Z0
+	VBROADCASTSS softmax_3ab525cc<>(SB), Z4
+	VFMADD213PS.BCST softmax_3c091f2e<>(SB), Z0, Z4
+	VFMADD213PS.BCST softmax_3d2aac5d<>(SB), Z0, Z4
+	VFMADD213PS.BCST softmax_3e2aaa46<>(SB), Z0, Z4
+	VFMADD213PS.BCST softmax_3efffffe<>(SB), Z0, Z4
+	VFMADD213PS.BCST softmax_3f800000<>(SB), Z0, Z4
+	VFMADD213PS.BCST softmax_3f800000<>(SB), Z0, Z4
+	VSCALEFPS Z5, Z4, Z0
+	VMOVAPS Z0, Z30
+	VMAXPS.BCST softmax_c3520000<>(SB), Z1, Z1
+	VMAXPS Z1, Z14, Z1
+	VBROADCASTSS softmax_4b400000<>(SB), Z3
+	VFMADD231PS.BCST softmax_3fb8aa3b<>(SB), Z1, Z3
+	VSUBPS.BCST softmax_4b400000<>(SB), Z3, Z5
+	VFNMADD231PS.BCST softmax_3f318000<>(SB), Z5, Z1
+	VFNMADD231PS.BCST softmax_b95e8083<>(SB), Z5, Z1
+	VBROADCASTSS softmax_3ab525cc<>(SB), Z4
+	VFMADD213PS.BCST softmax_3c091f2e<>(SB), Z1, Z4
+	VFMADD213PS.BCST softmax_3d2aac5d<>(SB), Z1, Z4
+	VFMADD213PS.BCST softmax_3e2aaa46<>(SB), Z1, Z4
+	VFMADD213PS.BCST softmax_3efffffe<>(SB), Z1, Z4
+	VFMADD213PS.BCST softmax_3f800000<>(SB), Z1, Z4
+	VFMADD213PS.BCST softmax_3f800000<>(SB), Z1, Z4
+	VSCALEFPS Z5, Z4, Z1
+	VMOVAPS Z1, Z31
+	MOVQ fade+96(FP), AX
+	VMOVUPS Z30, (AX)
+	MOVQ scale+104(FP), AX
+	MOVQ unit+48(FP), R8
+	MOVQ lds+112(FP), DX
+	MOVQ blocks+56(FP), CX
+	CMPQ CX, $1
 	JLT done8
 
 loop7:
+	VMULPS.BCST (R8), Z31, Z0
+	VMOVUPS Z0, (AX)
+	LEAQ (AX)(DX*4), AX
+	ADDQ $4, R8
+	SUBQ $1, CX
+	CMPQ CX, $1
+	JGE loop7
+
+done8:
+	MOVQ x+16(FP), SI
+	LEAQ 0(SP), BX
+	MOVL $1, AX
+	KMOVW AX, K1
+	MOVQ rows+72(FP), R12
+	CMPQ R12, $1
+	JLT done10
+
+loop9:
+	MOVQ DI, R8
+	MOVQ factor+32(FP), DX
+	VBROADCASTSS (BX), Z14
+	VMAXPS.BCST softmax_ff7fffff<>(SB), Z14, Z14
+	VXORPS.BCST softmax_80000000<>(SB), Z14, Z14
+	VXORPS X12, X12, X12
+	MOVQ n+64(FP), CX
+	MOVQ SI, AX
+	CMPQ CX, $64
+	JLT done12
+
+loop11:
 	VADDPS 0(AX), Z14, Z0
 	VMULPS Z21, Z0, Z0
 	VMAXPS Z0, Z20, Z0
@@ -723,13 +925,13 @@ loop7:
 	VFMADD213PS.BCST softmax_3f800000<>(SB), Z9, Z11
 	VPADDD Z10, Z11, Z9
 	VADDPS Z9, Z12, Z12
-	MOVQ blocks+48(FP), R10
+	MOVQ blocks+56(FP), R10
 	MOVQ DX, R11
 	MOVQ R8, R15
 	CMPQ R10, $2
-	JLT done10
+	JLT done14
 
-loop9:
+loop13:
 	VMULPS 0(R11), Z0, Z1
 	VCVTPS2DQ Z1, Z1
 	VMULPS 64(R11), Z3, Z4
@@ -764,13 +966,13 @@ loop9:
 	LEAQ (R15)(R9*2), R15
 	SUBQ $2, R10
 	CMPQ R10, $2
-	JGE loop9
+	JGE loop13
 
-done10:
+done14:
 	CMPQ R10, $1
-	JLT done12
+	JLT done16
 
-loop11:
+loop15:
 	VMULPS 0(R11), Z0, Z1
 	VCVTPS2DQ Z1, Z1
 	VMULPS 64(R11), Z3, Z4
@@ -789,22 +991,22 @@ loop11:
 	LEAQ (R15)(R9*2), R15
 	SUBQ $1, R10
 	CMPQ R10, $1
-	JGE loop11
+	JGE loop15
 
-done12:
+done16:
 	MOVQ ldx+24(FP), R15
 	ADDQ $256, DX
 	ADDQ $128, R8
 	ADDQ $256, AX
 	SUBQ $64, CX
 	CMPQ CX, $64
-	JGE loop7
+	JGE loop11
 
-done8:
+done12:
 	CMPQ CX, $16
-	JLT done14
+	JLT done18
 
-loop13:
+loop17:
 	VADDPS 0(AX), Z14, Z0
 	VMULPS Z21, Z0, Z0
 	VMAXPS Z0, Z20, Z0
@@ -820,13 +1022,13 @@ loop13:
 	VFMADD213PS.BCST softmax_3f800000<>(SB), Z0, Z2
 	VPADDD Z1, Z2, Z0
 	VADDPS Z0, Z12, Z12
-	MOVQ blocks+48(FP), R10
+	MOVQ blocks+56(FP), R10
 	MOVQ DX, R11
 	MOVQ R8, R15
 	CMPQ R10, $2
-	JLT done16
+	JLT done20
 
-loop15:
+loop19:
 	VMULPS 0(R11), Z0, Z1
 	VCVTPS2DQ Z1, Z1
 	VPMOVSDW Z1, (R15)
@@ -839,13 +1041,13 @@ loop15:
 	LEAQ (R15)(R9*2), R15
 	SUBQ $2, R10
 	CMPQ R10, $2
-	JGE loop15
+	JGE loop19
 
-done16:
+done20:
 	CMPQ R10, $1
-	JLT done18
+	JLT done22
 
-loop17:
+loop21:
 	VMULPS 0(R11), Z0, Z1
 	VCVTPS2DQ Z1, Z1
 	VPMOVSDW Z1, (R15)
@@ -853,18 +1055,18 @@ loop17:
 	LEAQ (R15)(R9*2), R15
 	SUBQ $1, R10
 	CMPQ R10, $1
-	JGE loop17
+	JGE loop21
 
-done18:
+done22:
 	MOVQ ldx+24(FP), R15
 	ADDQ $64, DX
 	ADDQ $32, R8
 	ADDQ $64, AX
 	SUBQ $16, CX
 	CMPQ CX, $16
-	JGE loop13
+	JGE loop17
 
-done14:
+done18:
 	VEXTRACTF64X4 $1, Z12, Y1
 	VADDPS Y1, Y12, Y12
 	VEXTRACTF128 $1, Y12, X1
@@ -873,16 +1075,21 @@ done14:
 	VADDPS X1, X12, X12
 	VPERMILPS $0xB1, X12, X1
 	VADDPS X1, X12, X12
-	VMOVSS X12, (R13)
+	VBROADCASTSS X12, K1, Z29
 	LEAQ (DI)(R14*2), DI
 	LEAQ (SI)(R15*4), SI
 	ADDQ $4, BX
-	ADDQ $4, R13
+	KSHIFTLW $1, K1, K1
 	SUBQ $1, R12
 	CMPQ R12, $1
-	JGE loop1
+	JGE loop9
 
-done2:
+done10:
+	MOVQ sum+88(FP), AX
+	VMULPS (AX), Z30, Z0
+	VMULPS Z31, Z29, Z1
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
 	VZEROUPPER
 	RET
 

@@ -8,13 +8,13 @@ package simd
 func softmaxFloatsAVX2(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
 
 //go:noescape
-func softmaxWordsAVX2(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
-
-//go:noescape
 func softmaxFloatsAVX512(x *float32, ldx int, n int, rows int, top *float32, sum *float32)
 
 //go:noescape
-func softmaxWordsAVX512(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
+func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32)
+
+//go:noescape
+func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int)
 
 //go:noescape
 func wordFactors(factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32)

@@ -8,15 +8,15 @@ func softmaxFloatsAVX2(x *float32, ldx int, n int, rows int, top *float32, sum *
 	panic(noKernels)
 }
 
-func softmaxWordsAVX2(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
-	panic(noKernels)
-}
-
 func softmaxFloatsAVX512(x *float32, ldx int, n int, rows int, top *float32, sum *float32) {
 	panic(noKernels)
 }
 
-func softmaxWordsAVX512(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
+func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
+	panic(noKernels)
+}
+
+func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int) {
 	panic(noKernels)
 }
 

@@ -9,11 +9,3 @@ func softmaxFloatsVector(x *float32, ldx int, n int, rows int, top *float32, sum
 	}
 	softmaxFloatsAVX2(x, ldx, n, rows, top, sum)
 }
-
-func softmaxWordsVector(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32) {
-	if impl == avx512 {
-		softmaxWordsAVX512(p, ldp, x, ldx, factor, step, blocks, n, rows, top, sum)
-		return
-	}
-	softmaxWordsAVX2(p, ldp, x, ldx, factor, step, blocks, n, rows, top, sum)
-}

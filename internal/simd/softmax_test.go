@@ -122,3 +122,51 @@ func TestWordFactors(t *testing.T) {
 		}
 	})
 }
+
+// Pages that are merged give the words of SoftmaxWords, and references, sums and scales as the definition has them.
+func TestMergeWords(t *testing.T) {
+	inf := float32(math.Inf(-1))
+	everyImplementation(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(91, 92))
+		for rows := 1; rows < 40; rows++ {
+			const step, blocks, ldp, ldx = 64, 2, 130, 65
+			n, lds := 16+16*r.IntN(4), rows+16
+			x, factor, unit := random(r, rows*ldx), random(r, blocks*step), random(r, blocks)
+			top, sum, fade, scale := random(r, rows+16), random(r, rows+16), make([]float32, rows+16), make([]float32, blocks*lds)
+			for i := range rows {
+				if i%5 == 1 || i%5 == 3 {
+					top[i], sum[i] = inf, 0
+				}
+				if i%5 == 2 || i%5 == 3 {
+					for j := range n {
+						x[i*ldx+j] = inf
+					}
+				}
+			}
+			words, same := make([]int16, rows*ldp), make([]int16, rows*ldp)
+			page, total, clone := make([]float32, rows), make([]float32, rows), slices.Clone(x)
+			SoftmaxWords(same, ldp, clone, ldx, n, factor, step, blocks, page, total)
+			old, before := slices.Clone(top), slices.Clone(sum)
+			MergeWords(words, ldp, x, ldx, n, factor, step, unit, rows, top, sum, fade, scale, lds)
+			if !slices.Equal(words, same) {
+				t.Fatalf("%d rows: other words", rows)
+			}
+			for i := range rows {
+				m := max(old[i], page[i])
+				f, h := math.Exp(float64(old[i]-m)), math.Exp(float64(page[i]-m))
+				if i%5 == 3 {
+					f, h = 0, 0
+				}
+				want := f*float64(before[i]) + h*float64(total[i])
+				if top[i] != m || math.Abs(float64(fade[i])-f) > 1e-6 || math.Abs(float64(sum[i])-want) > 1e-5*max(1, math.Abs(want)) {
+					t.Fatalf("row %d of %d: %v and %v became %v, times %v, sum %v; want times %v, sum %v", i, rows, old[i], page[i], top[i], fade[i], sum[i], f, want)
+				}
+				for b, u := range unit {
+					if got, want := float64(scale[b*lds+i]), h*float64(u); math.Abs(got-want) > 1e-6 {
+						t.Fatalf("row %d of %d: a word of block %d stands for %v, want %v", i, rows, b, got, want)
+					}
+				}
+			}
+		}
+	})
+}

@@ -3,16 +3,16 @@
 package simd
 
 // widePairsKernel runs the kernel for groups of so many rows.
-func widePairsKernel(rows int, c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8) {
+func widePairsKernel(rows int, c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
 	switch rows {
 	case 8:
-		widePairs8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next)
+		widePairs8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
 	case 4:
-		widePairs4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next)
+		widePairs4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
 	case 2:
-		widePairs2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next)
+		widePairs2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
 	case 1:
-		widePairs1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next)
+		widePairs1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
 	default:
 		panic(noKernels)
 	}

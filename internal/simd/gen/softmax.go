@@ -8,9 +8,10 @@ func softmaxFile() *file {
 	f := &file{name: "softmax", about: `
 Rows of scores become exponentials relative to the largest: see softmax.go. The sums of both widths are the same to the bit.`}
 	for _, v := range isas {
-		softmaxRows(f, v, false)
-		softmaxRows(f, v, true)
+		softmaxRows(f, v, pageFloats)
 	}
+	softmaxRows(f, avx2, pageWords)
+	softmaxRows(f, avx512, pageMerged)
 	wordFactors(f)
 	return f
 }
@@ -52,24 +53,34 @@ func (k pageKernel) row(body func(vectors int)) {
 	}
 }
 
+// What becomes of rows of exponentials.
+type pageForm int
+
+const (
+	pageFloats pageForm = iota // they replace the scores; what is at top before is the least that a reference may be
+	pageWords                  // words, times the factors of each of the blocks, for rows of words ldp apart; no reference is given
+	pageMerged                 // words too, and the pages before are told what has changed: see MergeWords
+)
+
+var pageForms = []struct{ name, params string }{
+	pageFloats: {"softmaxFloats", "x *float32, ldx int, n int, rows int, top *float32, sum *float32"},
+	pageWords:  {"softmaxWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32"},
+	pageMerged: {"mergeWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int"},
+}
+
 // softmaxRows writes the kernel for rows of n scores, a multiple of 16, ldx apart. A float32 at top becomes the reference of its row,
-// the one at sum the sum. Exponentials replace the scores, and what is at top before is the least that the reference may be; or they go
-// out as words, times the factors of each of the blocks, for rows of words ldp apart, and no reference is given.
-func softmaxRows(f *file, v isa, words bool) {
-	name, params := "softmaxFloats", "x *float32, ldx int, n int, rows int, top *float32, sum *float32"
-	if words {
-		name, params = "softmaxWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32"
+// the one at sum the sum. pageMerged does up to 16 rows.
+func softmaxRows(f *file, v isa, form pageForm) {
+	name, params := pageForms[form].name, pageForms[form].params
+	k := pageKernel{kernel{f.newFn(name, "", params, ""), v}, []int{16}, 6}
+	if form == pageFloats {
+		k.fn.name += v.name
 	}
-	k := pageKernel{newKernel(f, v, name, "", params, ""), []int{16}, 6}
 	if v == avx512 {
 		k.steps, k.base = []int{64, 16}, 12
 	}
-	k.load("x", "SI")
-	k.load("top", "BX")
-	k.load("sum", "R13")
 	k.load("ldx", "R15")
-	k.load("rows", "R12")
-	if words {
+	if form != pageFloats {
 		k.load("p", "DI")
 		k.load("ldp", "R14")
 		k.load("step", "R9")
@@ -88,10 +99,33 @@ func softmaxRows(f *file, v isa, words bool) {
 	for i, c := range pagePoly[1:] {
 		k.set(c, k.keep(pagePolyAt+i))
 	}
-	k.loop("R12", 1, func() {
-		if words {
-			k.op("MOVQ DI, R8")
-			k.load("factor", "DX")
+	// References first, those of all rows: beside exponentials a CPU would not look far enough ahead to find the next row's.
+	rows := func(body func()) {
+		k.load("x", "SI")
+		if form == pageMerged {
+			k.op("LEAQ 0(SP), BX")
+			k.op("MOVL $1, AX")
+			k.op("KMOVW AX, K1")
+		} else {
+			k.load("top", "BX")
+		}
+		k.load("rows", "R12")
+		k.loop("R12", 1, func() {
+			body()
+			k.op("LEAQ (SI)(R15*4), SI")
+			k.op("ADDQ $4, BX")
+			if form == pageMerged {
+				k.op("KSHIFTLW $1, K1, K1")
+			}
+		})
+	}
+	if form == pageMerged {
+		k.frame = 64
+		k.set(float32(math.Inf(-1)), k.r(mergeTop))
+		k.op("VPXORD %s, %[1]s, %[1]s", k.r(mergeSum))
+	}
+	rows(func() {
+		if form != pageFloats {
 			k.set(float32(math.Inf(-1)), k.r(0))
 		} else {
 			k.op("VBROADCASTSS (BX), %s", k.r(0))
@@ -105,8 +139,22 @@ func softmaxRows(f *file, v isa, words bool) {
 		k.op("VMAXPS %s, %s, %[2]s", k.r(1), k.r(0))
 		k.fold("VMAXPS", 0, 1)
 		k.op("VMOVSS X0, (BX)")
-		k.opC("VMAXPS", -math.MaxFloat32, k.r(0)+", "+k.r(0)) // no score at all: exponentials of -Inf
-		k.op("VBROADCASTSS X0, %s", k.keep(pageOffset))
+		if form == pageMerged {
+			k.op("VBROADCASTSS X0, K1, %s", k.r(mergeTop))
+		}
+	})
+	if form == pageMerged {
+		k.merge()
+	} else {
+		k.load("sum", "R13")
+	}
+	rows(func() {
+		if form != pageFloats {
+			k.op("MOVQ DI, R8")
+			k.load("factor", "DX")
+		}
+		k.op("VBROADCASTSS (BX), %s", k.keep(pageOffset))
+		k.opC("VMAXPS", -math.MaxFloat32, k.keep(pageOffset)+", "+k.keep(pageOffset)) // no score at all: exponentials of -Inf
 		k.opC("VXORPS", bitsOf(signBit), k.keep(pageOffset)+", "+k.keep(pageOffset))
 		sums := 2 * avx2.bytes / k.bytes
 		for i := range sums {
@@ -118,11 +166,11 @@ func softmaxRows(f *file, v isa, words bool) {
 				k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.keep(pageOffset), k.r(x))
 				k.exp(x, x+1, x+2)
 				k.op("VADDPS %s, %s, %[2]s", k.r(x), k.keep(pageSum+u%sums))
-				if !words {
+				if form == pageFloats {
 					k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
 				}
 			}
-			if words {
+			if form != pageFloats {
 				k.products(vectors)
 			}
 		})
@@ -132,15 +180,62 @@ func softmaxRows(f *file, v isa, words bool) {
 			sum = 0
 		}
 		k.fold("VADDPS", sum, 1)
-		k.op("VMOVSS X%d, (R13)", sum)
-		if words {
+		if form == pageMerged {
+			k.op("VBROADCASTSS X%d, K1, %s", sum, k.r(mergeSum))
+		} else {
+			k.op("VMOVSS X%d, (R13)", sum)
+			k.op("ADDQ $4, R13")
+		}
+		if form != pageFloats {
 			k.op("LEAQ (DI)(R14*2), DI")
 		}
-		k.op("LEAQ (SI)(R15*4), SI")
-		k.op("ADDQ $4, BX")
-		k.op("ADDQ $4, R13")
 	})
+	if form == pageMerged {
+		k.load("sum", "AX")
+		k.op("VMULPS (AX), %s, %s", k.r(mergeFade), k.r(0))
+		k.op("VMULPS %s, %s, %s", k.r(mergeHere), k.r(mergeSum), k.r(1))
+		k.op("VADDPS %s, %s, %[2]s", k.r(1), k.r(0))
+		k.op("VMOVUPS %s, (AX)", k.r(0))
+	}
 	k.ret()
+}
+
+// Registers of pageMerged, in which a lane is a row.
+const (
+	mergeTop  = 28 // references of the page
+	mergeSum  = 29 // its sums
+	mergeFade = 30 // what is before it must be multiplied by
+	mergeHere = 31 // what is of it must be
+)
+
+// merge joins the references of the page with those before. Vectors are whole: memory that was stored under a mask, or in pieces, cannot be
+// read at once. Lanes without a row have the reference -Inf, which changes nothing.
+func (k pageKernel) merge() {
+	r := k.r
+	k.set(expLow, r(14)) // see exp of funcs.go
+	k.load("top", "AX")
+	k.op("VMOVUPS (AX), %s", r(0))
+	k.op("VMAXPS %s, %s, %s", r(mergeTop), r(0), r(2)) // in this order NaN stays
+	k.op("VMOVUPS %s, (AX)", r(2))
+	k.op("VSUBPS %s, %s, %[2]s", r(2), r(0))
+	k.op("VSUBPS %s, %s, %s", r(2), r(mergeTop), r(1))
+	for i, to := range []int{mergeFade, mergeHere} {
+		k.opC("VMAXPS", 2*expLow, r(i)+", "+r(i)) // NaN, the difference of nothing and nothing, becomes nothing
+		k.kernel.exp(i, 3, 4, 5, false)
+		k.op("VMOVAPS %s, %s", r(i), r(to))
+	}
+	k.load("fade", "AX")
+	k.op("VMOVUPS %s, (AX)", r(mergeFade))
+	k.load("scale", "AX")
+	k.load("unit", "R8")
+	k.load("lds", "DX")
+	k.load("blocks", "CX")
+	k.loop("CX", 1, func() {
+		k.op("VMULPS.BCST (R8), %s, %s", r(mergeHere), r(0))
+		k.op("VMOVUPS %s, (AX)", r(0))
+		k.op("LEAQ (AX)(DX*4), AX")
+		k.op("ADDQ $4, R8")
+	})
 }
 
 // exp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
