@@ -108,7 +108,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	}
 	plain := plainScores(a)
 	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
-		keys, values := spec.floats(c.pages[pg], kv, buf)
+		keys, values := spec.floats(&c.pages[pg], kv, buf)
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
 		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)

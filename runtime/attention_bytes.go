@@ -59,12 +59,12 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	sums := simd.PairsShape{Rows: rows, Panels: 32 / panel, C: spec.valuePad, A: vb * pageKeys, B: panel * pageKeys, S: 1,
 		Blocks: vb, BlockC: 32, BlockA: pageKeys, BlockB: 32 * pageKeys, BlockS: lanes}
 	plain := plainScores(a)
-	next := spec.bytes(c.pages[start/pageKeys], kv)
+	next := spec.bytes(&c.pages[start/pageKeys], kv)
 	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
 		keys, values, kd, vd := next.keys, next.values, next.kd, next.vd
 		if (pg+1)*pageKeys < p.pos+hi {
-			next = spec.bytes(c.pages[pg+1], kv)
+			next = spec.bytes(&c.pages[pg+1], kv)
 			simd.Ask(next.kd[:spec.headScales()])
 		}
 		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)

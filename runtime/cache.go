@@ -63,12 +63,15 @@ type page struct {
 	d []float32 // its scales: for each head [keyDim/32][64] of keys, [valueDim/32][64] of values
 }
 
-// cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is nil
+// gone reports whether a page holds nothing: it has not been made, or has left the window.
+func (p *page) gone() bool { return p.f == nil && p.h == nil && p.q == nil }
+
+// cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is gone
 // once it has left the window.
 type cache struct {
 	spec  cacheSpec
-	pages []*page
-	spare []*page
+	pages []page // side by side, so that attention, which reads one after the other, does not wait for them
+	spare []page
 	half  []byte // a key on its way into a page
 	codes []int8 // a key or a value on its way there
 	scale []float32
@@ -91,31 +94,31 @@ func (s *cacheSpec) pageBytes() int {
 	return 2 * n
 }
 
-func (s *cacheSpec) newPage() *page {
+func (s *cacheSpec) newPage() page {
 	n := s.kvHeads * s.headSize()
 	switch s.kind {
 	case cacheF32:
-		return &page{f: make([]float32, n)}
+		return page{f: make([]float32, n)}
 	case cacheQ80:
-		return &page{q: make([]int8, n), d: make([]float32, s.kvHeads*s.headScales())}
+		return page{q: make([]int8, n), d: make([]float32, s.kvHeads*s.headScales())}
 	}
-	return &page{h: make([]byte, 2*n)}
+	return page{h: make([]byte, 2*n)}
 }
 
 // page returns the page of a position, making it where it is new.
 func (c *cache) page(pos int) *page {
 	p := pos / pageKeys
 	for len(c.pages) <= p {
-		c.pages = append(c.pages, nil)
+		c.pages = append(c.pages, page{})
 	}
-	if c.pages[p] == nil {
+	if c.pages[p].gone() {
 		if n := len(c.spare); n > 0 {
 			c.pages[p], c.spare = c.spare[n-1], c.spare[:n-1]
 		} else {
 			c.pages[p] = c.spec.newPage()
 		}
 	}
-	return c.pages[p]
+	return &c.pages[p]
 }
 
 // put stores the key and value rows of position pos.
@@ -218,11 +221,11 @@ func (c *cache) forget(pos int) {
 		return
 	}
 	for p := (pos - c.spec.window + 1) / pageKeys; p > 0; p-- {
-		if p > len(c.pages) || c.pages[p-1] == nil {
+		if p > len(c.pages) || c.pages[p-1].gone() {
 			continue
 		}
 		c.spare = append(c.spare, c.pages[p-1])
-		c.pages[p-1] = nil
+		c.pages[p-1] = page{}
 	}
 }
 
@@ -230,7 +233,7 @@ func (c *cache) forget(pos int) {
 func (c *cache) truncate(n int) {
 	keep := (n + pageKeys - 1) / pageKeys
 	for p := keep; p < len(c.pages); p++ {
-		if c.pages[p] != nil {
+		if !c.pages[p].gone() {
 			c.spare = append(c.spare, c.pages[p])
 		}
 	}

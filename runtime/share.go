@@ -28,9 +28,9 @@ func (s *Session) CopyFrom(from *Session, n int) bool {
 // copyFrom copies the pages of positions [0,n) into an empty cache.
 func (c *cache) copyFrom(from *cache, n int) {
 	for p := range (n + pageKeys - 1) / pageKeys {
-		src := from.pages[p]
-		if src == nil { // it has left the window
-			c.pages = append(c.pages, nil)
+		src := &from.pages[p]
+		if src.gone() { // it has left the window
+			c.pages = append(c.pages, page{})
 			continue
 		}
 		dst := c.page(p * pageKeys)
