@@ -26,4 +26,6 @@ var hasBrainDots = cpu.X86.HasAVX512BF16
 
 // farAhead says that kernels of AVX-512 shall ask for memory far ahead, to the first cache: what fetches ahead by itself in a Zen 5, which
 // of all that have AVX-VNNI too is the one without tiles, loses its way where loads leave the order of memory.
+//
+//lint:ignore U1000 kernels read it
 var farAhead = cpu.X86.HasAVXVNNI && !cpu.X86.HasAMXTile
