@@ -144,7 +144,7 @@ func (k unitMul) unit(n int) {
 		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(unitDMin))
 		k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(unitDMin))
 	}
-	if k.acts == 1 && k.codes.name != "8" {
+	if k.codes.name != "8" || k.acts == 8 {
 		k.nearOrFar(func() { k.askHeader(0, 64) }, func() { k.askHeader(prefetchFar, 0) })
 	} else {
 		k.askHeader(0, 64)
@@ -204,15 +204,16 @@ func (k unitMul) fetch(disp int) {
 			}
 		}
 	}
+	near := func() {}
 	switch {
 	case k.acts == 8 || k.acts == 4 && k.codes.name != "8":
-		ask("PREFETCHT0", 2048)()
-	case k.acts > 1 || k.codes.name == "8": // bytes are so few instructions that nobody needs to be asked
-	case k.codes.name == "6":
-		k.nearOrFar(ask("PREFETCHT1", 512), ask("PREFETCHT0", prefetchFar))
-	default:
-		k.nearOrFar(func() {}, ask("PREFETCHT0", prefetchFar))
+		near = ask("PREFETCHT0", 2048)
+	case k.codes.name == "8": // bytes are so few instructions that nobody needs to be asked
+		return
+	case k.acts == 1 && k.codes.name == "6":
+		near = ask("PREFETCHT1", 512)
 	}
+	k.nearOrFar(near, ask("PREFETCHT0", prefetchFar))
 }
 
 // lanes is how many rows of activations lie side by side.
