@@ -62,20 +62,20 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	next := spec.bytes(&c.pages[start/pageKeys], kv)
 	for pg := start / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
 		first := p.pos + lo - pg*pageKeys // the first row's place in the page, or behind or before it
-		keys, values, kd, vd := next.keys, next.values, next.kd, next.vd
+		page := next
 		if (pg+1)*pageKeys < p.pos+hi {
 			next = spec.bytes(&c.pages[pg+1], kv)
 			simd.Ask(next.kd[:spec.headScales()])
 		}
 		n := (min(pageKeys, p.pos+hi-pg*pageKeys) + panel - 1) &^ (panel - 1)
 		scores.Panels, sums.Pairs = n/panel, n/2
-		simd.MulPairs(s, q, keys, kd, qd, &scores, false, next.keys)
+		simd.MulPairs(s, q, page.keys, page.kd, qd, &scores, false, next.keys)
 		for lo, hi := 0, 0; lo < rows; lo = hi { // rows that see as much
 			to := seen(first+lo/group, n)
 			for hi = lo + group; hi < rows && seen(first+hi/group, n) == to; {
 				hi += group
 			}
-			valueFactors(factor, unit, vd, n, to)
+			valueFactors(factor, unit, page.vd, n, to)
 			for r := lo; r < hi && !(plain && to == n); r++ {
 				from, x := 0, s[r*pageKeys:][:n]
 				if a.Window > 0 {
@@ -92,7 +92,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 				simd.Scale(row, row, f)
 			}
 		}
-		simd.MulPairs(o, pw, values, nil, pd, &sums, true, next.values)
+		simd.MulPairs(o, pw, page.values, nil, pd, &sums, true, next.values)
 	}
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]

@@ -105,7 +105,7 @@ func (s *cacheSpec) newPage() page {
 	return page{h: make([]byte, 2*n)}
 }
 
-// page returns the page of a position, making it where it is new.
+// page returns the page of a position, making it where it is new; it stays where it is until another one is made.
 func (c *cache) page(pos int) *page {
 	p := pos / pageKeys
 	for len(c.pages) <= p {

@@ -53,13 +53,13 @@ func MulPairs(c []float32, a []int16, b []int8, d, s []float32, p *PairsShape, a
 		d, stepD, blockD = ones[:], 0, 0
 	}
 	if impl == avx512 {
+		// From the end of a block to the beginning of the next.
+		toC, toB, toD := 4*p.BlockC-64*p.Panels, p.BlockB-p.B*p.Panels, 4*(blockD-stepD*p.Panels)
 		for r, rows := 0, 8; r < p.Rows; {
 			for rows > p.Rows-r {
 				rows /= 2
 			}
 			groups := (p.Rows - r) / rows
-			// From the end of a block to the beginning of the next.
-			toC, toB, toD := 4*p.BlockC-64*p.Panels, p.BlockB-p.B*p.Panels, 4*(blockD-stepD*p.Panels)
 			widePairsKernel(rows, &c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, groups, fresh, &next[0],
 				p.Blocks, toC, 2*p.BlockA, toB, toD, 4*p.BlockS, p.BlockC)
 			r += rows * groups

@@ -33,11 +33,11 @@ func SoftmaxPage(x []float32, ldx, n int, top, sum []float32) {
 	}
 }
 
-// SoftmaxWords makes words of the exponentials of rows of n scores, ldx apart, relative to the largest of each: value i of block b
+// pageWords makes words of the exponentials of rows of n scores, ldx apart, relative to the largest of each: value i of block b
 // is the exponential of x[i] times factor[b*step+i], rounded to the nearest integer, and goes to p[b*step+i] of a row of
 // words; those are ldp apart. Factors are at most WordMax. For each row it sets top to the reference and sum to the sum of the
 // exponentials; it leaves anything in x.
-func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks int, top, sum []float32) {
+func pageWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks int, top, sum []float32) {
 	rows := len(top)
 	same(rows, len(sum))
 	checkWords(p, ldp, x, ldx, n, factor, step, blocks, rows)
@@ -57,10 +57,10 @@ func SoftmaxWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32,
 	}
 }
 
-// MergeWords is SoftmaxWords for one page of several, of rows scores that are met page by page: top and sum are the references and sums of
+// MergeWords is pageWords for one page of several, of rows scores that are met page by page: top and sum are the references and sums of
 // the pages before, those of no scores -Inf and 0, and become those of all. It sets fade to what everything before must be multiplied
 // by to be relative to the new reference, and scale[b*lds+r] to what a word of block b of row r stands for, of which unit[b] is the part
-// that SoftmaxWords leaves open. top, sum, fade and the scales of a block are read and written, but in no way that matters, up to 16 values
+// that pageWords leaves open. top, sum, fade and the scales of a block are read and written, but in no way that matters, up to 16 values
 // behind the last row's.
 func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step int, unit []float32, rows int, top, sum, fade, scale []float32, lds int) {
 	blocks := len(unit)
@@ -74,7 +74,7 @@ func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, s
 			continue
 		}
 		var here, total [panel]float32
-		SoftmaxWords(p, ldp, x, ldx, n, factor, step, blocks, here[:m], total[:m])
+		pageWords(p, ldp, x, ldx, n, factor, step, blocks, here[:m], total[:m])
 		for i, y := range here[:m] {
 			old := top[i]
 			if !(old > y) { // NaN stays
@@ -96,7 +96,7 @@ func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, s
 	}
 }
 
-// WordFactors sets factor to what SoftmaxWords needs so that words stand for weights times scales: for each block of n scales d, which are
+// WordFactors sets factor to what pageWords needs so that words stand for weights times scales: for each block of n scales d, which are
 // not negative and step apart, the scales times WordMax over the largest. It sets unit to what a word of the block then stands for.
 // factor may be d.
 func WordFactors(factor, unit, d []float32, step, n int) {
@@ -119,7 +119,7 @@ func WordFactors(factor, unit, d []float32, step, n int) {
 	}
 }
 
-// checkWords panics where an operand of SoftmaxWords is too short.
+// checkWords panics where an operand of pageWords is too short.
 func checkWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step, blocks, rows int) {
 	checkPage(n)
 	if rows == 0 || blocks <= 0 || step < n || ldx < n || ldp < (blocks-1)*step+n {

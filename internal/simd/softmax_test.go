@@ -59,7 +59,7 @@ func TestSoftmaxPage(t *testing.T) {
 				}
 			}
 			before := slices.Clone(all)
-			SoftmaxWords(p, ldp, all, ldx, wide, factor, step, 2, tops, sums)
+			pageWords(p, ldp, all, ldx, wide, factor, step, 2, tops, sums)
 			for row := range rows {
 				e := before[row*ldx:][:wide]
 				if top, sum := softmaxPage(e, inf); tops[row] != top || sums[row] != sum {
@@ -123,7 +123,7 @@ func TestWordFactors(t *testing.T) {
 	})
 }
 
-// Pages that are merged give the words of SoftmaxWords, and references, sums and scales as the definition has them.
+// Pages that are merged give the words of pageWords, and references, sums and scales as the definition has them.
 func TestMergeWords(t *testing.T) {
 	inf := float32(math.Inf(-1))
 	everyImplementation(t, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestMergeWords(t *testing.T) {
 			}
 			words, same := make([]int16, rows*ldp), make([]int16, rows*ldp)
 			page, total, clone := make([]float32, rows), make([]float32, rows), slices.Clone(x)
-			SoftmaxWords(same, ldp, clone, ldx, n, factor, step, blocks, page, total)
+			pageWords(same, ldp, clone, ldx, n, factor, step, blocks, page, total)
 			old, before := slices.Clone(top), slices.Clone(sum)
 			MergeWords(words, ldp, x, ldx, n, factor, step, unit, rows, top, sum, fade, scale, lds)
 			if !slices.Equal(words, same) {

@@ -67,6 +67,21 @@ func (g *fn) op(format string, args ...any) {
 	g.lines = append(g.lines, "\t"+fmt.Sprintf(format, args...))
 }
 
+// ops appends instructions.
+func (g *fn) ops(lines []string) {
+	for _, l := range lines {
+		g.op("%s", l)
+	}
+}
+
+// rowBases leads the registers behind the first to rows three further each, a step apart: with the scale of an index every row is in reach.
+func (g *fn) rowBases(bases []string, step string) {
+	for i := 1; i < len(bases); i++ {
+		g.op("LEAQ (%s)(%s*2), %s", bases[i-1], step, bases[i])
+		g.op("ADDQ %s, %s", step, bases[i])
+	}
+}
+
 // label returns a new label.
 func (g *fn) label(stem string) string {
 	g.labels++

@@ -46,10 +46,7 @@ func (k brainMul) write() {
 	k.load("pairs", "CX")
 	k.op("LEAQ (AX)(DX*2), BX")
 	k.op("ADDQ DX, BX")
-	for i := 1; i < len(bases); i++ {
-		k.op("LEAQ (%s)(DI*2), %s", bases[i-1], bases[i])
-		k.op("ADDQ DI, %s", bases[i])
-	}
+	k.rowBases(bases, "DI")
 	k.load("ld", "R12")
 	k.moveSums(true, "R13", "LEAQ (R13)(R12*4), R13", k.rows, k.tiles, k.sum)
 	for _, unroll := range []int{4, 1} {
@@ -75,7 +72,7 @@ func (k brainMul) sum(t, j int) int { return t*k.tiles + j }
 
 // pair multiplies with the columns 2u and 2u+1.
 func (k brainMul) pair(bases []string, u int) {
-	const act, weights, acts = 31, 24, 28
+	const weights, act = 24, 28 // act and three behind it, in turns
 	if k.rows == 1 {
 		k.op("VPBROADCASTD %d(SI), %s", 4*u, k.r(act))
 		for j := range k.tiles {
@@ -93,7 +90,7 @@ func (k brainMul) pair(bases []string, u int) {
 			continue
 		}
 		// One load for two products: a core does as many products a cycle as it loads.
-		to := acts + t%4
+		to := act + t%4
 		k.op("VPBROADCASTD %s, %s", third(x.base, x.index, x.times, x.disp), k.r(to))
 		for j := range k.tiles {
 			k.brainDotReg(k.sum(t, j), weights+j, to)

@@ -99,14 +99,8 @@ func gemmOne(g *fn, v isa, rows, panels int) {
 	g.load("b", "BX")
 	g.load("bps", bps)
 	g.load("k", k)
-	for i := 1; i*3 < rows; i++ { // rows 3i, 3i+1, 3i+2 hang on base i
-		g.op("LEAQ (%s)(%s*2), %s", aBase[i-1], ars, aBase[i])
-		g.op("ADDQ %s, %s", ars, aBase[i])
-	}
-	for j := 1; j*3 < panels; j++ {
-		g.op("LEAQ (%s)(%s*2), %s", bBase[j-1], bps, bBase[j])
-		g.op("ADDQ %s, %s", bps, bBase[j])
-	}
+	g.rowBases(aBase[:(rows+2)/3], ars) // rows 3i, 3i+1, 3i+2 hang on base i
+	g.rowBases(bBase[:(panels+2)/3], bps)
 	aAddr := func(i int) string { return third(aBase[i/3], ars, i%3, 0) }
 	bAddr := func(j int) string {
 		per := 64 / v.bytes

@@ -117,10 +117,7 @@ func (k pairsKernel) group(panels int) {
 	k.load("pairs", pairs)
 	k.load("step", "R13")
 	k.op("MOVQ SI, %s", k.bases[0])
-	for i := 1; i < len(k.bases); i++ {
-		k.op("LEAQ (%s)(R9*2), %s", k.bases[i-1], k.bases[i])
-		k.op("ADDQ R9, %s", k.bases[i])
-	}
+	k.rowBases(k.bases, "R9")
 	sums := k.rows * panels
 	for i := range sums {
 		k.zero(i)

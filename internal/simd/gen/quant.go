@@ -329,28 +329,36 @@ const (
 
 // ask asks for lines that will be read soon, at the addresses that addr gives for displacements.
 func (k kernel) ask(addr func(disp int) []string) {
-	lines := func(op string, ahead int) {
-		for _, a := range addr(ahead) {
-			k.op("%s %s", op, a)
-		}
-	}
 	if k.isa != avx512 {
-		lines("PREFETCHT0", prefetch)
+		k.ops(prefetches("PREFETCHT0", addr(prefetch)))
 		return
 	}
-	k.nearOrFar(func() { lines("PREFETCHT1", prefetchL2) }, func() { lines("PREFETCHT0", prefetchFar) })
+	k.nearOrFar(prefetches("PREFETCHT1", addr(prefetchL2)), prefetches("PREFETCHT0", addr(prefetchFar)))
 }
 
-// nearOrFar does the one or the other according to the CPU.
-func (k kernel) nearOrFar(near, far func()) {
+// nearOrFar does the instructions of the one or of the other list, which is not empty, according to the CPU.
+func (k kernel) nearOrFar(near, far []string) {
 	next, done := k.label("near"), k.label("asked")
 	k.op("CMPB ·farAhead(SB), $0")
-	k.op("JEQ %s", next)
-	far()
-	k.op("JMP %s", done)
-	k.at(next)
-	near()
+	if len(near) == 0 {
+		k.op("JEQ %s", done)
+		k.ops(far)
+	} else {
+		k.op("JEQ %s", next)
+		k.ops(far)
+		k.op("JMP %s", done)
+		k.at(next)
+		k.ops(near)
+	}
 	k.at(done)
+}
+
+// prefetches returns the instructions that ask for lines.
+func prefetches(op string, addrs []string) (ops []string) {
+	for _, a := range addrs {
+		ops = append(ops, op+" "+a)
+	}
+	return ops
 }
 
 // lines returns the addresses of the lines in n bytes at base.

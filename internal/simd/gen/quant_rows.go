@@ -140,10 +140,7 @@ func (k matMul) write() {
 	group, done := k.label("group"), k.label("done")
 	k.at(group)
 	k.load("q", "SI")
-	for i := 1; i < len(bases); i++ {
-		k.op("LEAQ (%s)(DX*2), %s", bases[i-1], bases[i])
-		k.op("ADDQ DX, %s", bases[i])
-	}
+	k.rowBases(bases, "DX")
 	k.load("codes", "DI")
 	k.load("scales", "R11")
 	k.load("mins", "R12")

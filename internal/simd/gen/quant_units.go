@@ -144,13 +144,8 @@ func (k unitMul) unit(n int) {
 		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(unitDMin))
 		k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(unitDMin))
 	}
-	if k.codes.name != "8" || k.acts == 8 {
-		k.nearOrFar(func() { k.askHeader(0, 64) }, func() { k.askHeader(prefetchFar, 0) })
-	} else {
-		k.askHeader(0, 64)
-	}
 	for b := range n {
-		k.fetch(k.header.bytes + b*k.codes.bytes)
+		k.fetch(b)
 		for p := range k.kd.parts() {
 			k.part(b, p)
 		}
@@ -187,33 +182,25 @@ func (k unitMul) advance(n int) {
 	k.op("ADDQ $%d, R11", n*k.lanes()*4*k.kd.parts())
 }
 
-// askHeader asks for the lines of a header behind the first bytes, ahead bytes on. Here they come in the order of memory, and not in that of use.
-func (k unitMul) askHeader(ahead, first int) {
-	for line := first; line < k.header.bytes; line += 64 {
-		k.op("PREFETCHT0 %d(%s)", ahead+line, srcCodes)
-	}
-}
-
-// fetch asks for codes far behind those of the block at disp where so many instructions belong to a block that the CPU cannot look that far
-// ahead by itself, or where it is one that does not.
-func (k unitMul) fetch(disp int) {
-	ask := func(op string, ahead int) func() {
-		return func() {
-			for _, a := range lines(srcCodes, k.codes.bytes)(ahead + disp) {
-				k.op("%s %s", op, a)
-			}
-		}
-	}
-	near := func() {}
-	switch {
-	case k.acts == 8 || k.acts == 4 && k.codes.name != "8":
-		near = ask("PREFETCHT0", 2048)
-	case k.codes.name == "8": // bytes are so few instructions that nobody needs to be asked
+// fetch asks for codes far behind those of block b where so many instructions belong to a block that the CPU cannot look that far ahead by
+// itself, or where it is one that does not. With the first block it asks for a header's lines too: here they come in the order of memory, and not in that of use.
+func (k unitMul) fetch(b int) {
+	if k.codes.name == "8" && k.acts < 8 { // so few instructions that nobody needs to be asked
 		return
-	case k.acts == 1 && k.codes.name == "6":
-		near = ask("PREFETCHT1", 512)
 	}
-	k.nearOrFar(near, ask("PREFETCHT0", prefetchFar))
+	at := k.header.bytes + b*k.codes.bytes
+	ask := func(op string, disp, bytes int) []string { return prefetches(op, lines(srcCodes, bytes)(disp)) }
+	var near, far []string
+	if b == 0 {
+		near, far = ask("PREFETCHT0", 64, k.header.bytes-64), ask("PREFETCHT0", prefetchFar, k.header.bytes)
+	}
+	switch {
+	case k.acts == 8 || k.acts == 4:
+		near = append(near, ask("PREFETCHT0", prefetch+at, k.codes.bytes)...)
+	case k.acts == 1 && k.codes.name == "6":
+		near = append(near, ask("PREFETCHT1", 512+at, k.codes.bytes)...)
+	}
+	k.nearOrFar(near, append(far, ask("PREFETCHT0", prefetchFar+at, k.codes.bytes)...))
 }
 
 // lanes is how many rows of activations lie side by side.

@@ -39,7 +39,7 @@ const (
 	pageOrder // of the halves of packed words; AVX-512
 )
 
-func (k pageKernel) keep(i int) string { return k.r(k.base + i) }
+func (k pageKernel) kept(i int) string { return k.r(k.base + i) }
 
 // row goes over a row of scores at SI: before each step AX is at its scores, and the vectors of the step are body's.
 func (k pageKernel) row(body func(vectors int)) {
@@ -90,14 +90,14 @@ func softmaxRows(f *file, v isa, form pageForm) {
 				order[2*i] = uint32(i%4*2 + i/4)
 			}
 			f.datum("softmax_order", order)
-			k.op("VMOVDQU64 softmax_order<>(SB), %s", k.keep(pageOrder))
+			k.op("VMOVDQU64 softmax_order<>(SB), %s", k.kept(pageOrder))
 		}
 	}
-	k.set(math.Log2E, k.keep(pageLog2E))
-	k.set(-127, k.keep(pageLow))
-	k.set(magic, k.keep(pageMagic))
+	k.set(math.Log2E, k.kept(pageLog2E))
+	k.set(-127, k.kept(pageLow))
+	k.set(magic, k.kept(pageMagic))
 	for i, c := range pagePoly[1:] {
-		k.set(c, k.keep(pagePolyAt+i))
+		k.set(c, k.kept(pagePolyAt+i))
 	}
 	// References first, those of all rows: beside exponentials a CPU would not look far enough ahead to find the next row's.
 	rows := func(body func()) {
@@ -153,9 +153,9 @@ func softmaxRows(f *file, v isa, form pageForm) {
 			k.op("MOVQ DI, R8")
 			k.load("factor", "DX")
 		}
-		k.op("VBROADCASTSS (BX), %s", k.keep(pageOffset))
-		k.opC("VMAXPS", -math.MaxFloat32, k.keep(pageOffset)+", "+k.keep(pageOffset)) // no score at all: exponentials of -Inf
-		k.opC("VXORPS", bitsOf(signBit), k.keep(pageOffset)+", "+k.keep(pageOffset))
+		k.op("VBROADCASTSS (BX), %s", k.kept(pageOffset))
+		k.opC("VMAXPS", -math.MaxFloat32, k.kept(pageOffset)+", "+k.kept(pageOffset)) // no score at all: exponentials of -Inf
+		k.opC("VXORPS", bitsOf(signBit), k.kept(pageOffset)+", "+k.kept(pageOffset))
 		sums := 2 * avx2.bytes / k.bytes
 		for i := range sums {
 			k.zero(k.base + pageSum + i)
@@ -163,9 +163,9 @@ func softmaxRows(f *file, v isa, form pageForm) {
 		k.row(func(vectors int) {
 			for u := range vectors {
 				x := 3 * u
-				k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.keep(pageOffset), k.r(x))
-				k.exp(x, x+1, x+2)
-				k.op("VADDPS %s, %s, %[2]s", k.r(x), k.keep(pageSum+u%sums))
+				k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(x))
+				k.pageExp(x, x+1, x+2)
+				k.op("VADDPS %s, %s, %[2]s", k.r(x), k.kept(pageSum+u%sums))
 				if form == pageFloats {
 					k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
 				}
@@ -176,7 +176,7 @@ func softmaxRows(f *file, v isa, form pageForm) {
 		})
 		sum := k.base + pageSum
 		if v == avx2 {
-			k.op("VADDPS %s, %s, %s", k.keep(pageSum2), k.keep(pageSum), k.r(0))
+			k.op("VADDPS %s, %s, %s", k.kept(pageSum2), k.kept(pageSum), k.r(0))
 			sum = 0
 		}
 		k.fold("VADDPS", sum, 1)
@@ -212,7 +212,7 @@ const (
 // read at once. Lanes without a row have the reference -Inf, which changes nothing.
 func (k pageKernel) merge() {
 	r := k.r
-	k.set(expLow, r(14)) // see exp of funcs.go
+	k.set(expLow, r(14)) // for exp
 	k.load("top", "AX")
 	k.op("VMOVUPS (AX), %s", r(0))
 	k.op("VMAXPS %s, %s, %s", r(mergeTop), r(0), r(2)) // in this order NaN stays
@@ -221,7 +221,7 @@ func (k pageKernel) merge() {
 	k.op("VSUBPS %s, %s, %s", r(2), r(mergeTop), r(1))
 	for i, to := range []int{mergeFade, mergeHere} {
 		k.opC("VMAXPS", 2*expLow, r(i)+", "+r(i)) // NaN, the difference of nothing and nothing, becomes nothing
-		k.kernel.exp(i, 3, 4, 5, false)
+		k.exp(i, 3, 4, 5, false)
 		k.op("VMOVAPS %s, %s", r(i), r(to))
 	}
 	k.load("fade", "AX")
@@ -238,20 +238,20 @@ func (k pageKernel) merge() {
 	})
 }
 
-// exp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
+// pageExp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
 // down that is 0, since then f is 0; above it and below -126 it is a number of that magnitude.
-func (k pageKernel) exp(x, t, p int) {
+func (k pageKernel) pageExp(x, t, p int) {
 	r := k.r
-	k.op("VMULPS %s, %s, %[2]s", k.keep(pageLog2E), r(x))
-	k.op("VMAXPS %s, %s, %[1]s", r(x), k.keep(pageLow)) // in this order NaN goes through
-	k.op("VADDPS %s, %s, %s", k.keep(pageMagic), r(x), r(t))
-	k.op("VSUBPS %s, %s, %s", k.keep(pageMagic), r(t), r(p))
+	k.op("VMULPS %s, %s, %[2]s", k.kept(pageLog2E), r(x))
+	k.op("VMAXPS %s, %s, %[1]s", r(x), k.kept(pageLow)) // in this order NaN goes through
+	k.op("VADDPS %s, %s, %s", k.kept(pageMagic), r(x), r(t))
+	k.op("VSUBPS %s, %s, %s", k.kept(pageMagic), r(t), r(p))
 	k.op("VSUBPS %s, %s, %[2]s", r(p), r(x))
 	k.op("VPSLLD $23, %s, %[1]s", r(t))
 	last := len(pagePoly) - 1
-	k.op("VMOVAPS %s, %s", k.keep(pagePolyAt+last-1), r(p))
+	k.op("VMOVAPS %s, %s", k.kept(pagePolyAt+last-1), r(p))
 	for i := last - 1; i > 0; i-- {
-		k.op("VFMADD213PS %s, %s, %s", k.keep(pagePolyAt+i-1), r(x), r(p))
+		k.op("VFMADD213PS %s, %s, %s", k.kept(pagePolyAt+i-1), r(x), r(p))
 	}
 	k.opC("VFMADD213PS", pagePoly[0], r(x)+", "+r(p))
 	k.opC("VFMADD213PS", 1, r(x)+", "+r(p))
@@ -279,7 +279,7 @@ func (k pageKernel) products(vectors int) {
 			for u := 0; u < vectors; u += 2 {
 				a := 3*u + 1
 				k.op("VPACKSSDW %s, %s, %[2]s", k.r(a+3), k.r(a))
-				k.op("VPERMQ %s, %s, %[1]s", k.r(a), k.keep(pageOrder))
+				k.op("VPERMQ %s, %s, %[1]s", k.r(a), k.kept(pageOrder))
 				k.op("VMOVDQU64 %s, %d(R15)", k.r(a), k.bytes/2*u)
 			}
 		}
