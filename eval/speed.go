@@ -91,6 +91,7 @@ func Prefill(ctx context.Context, e *runtime.Engine, n, repetitions int) (Speed,
 	s := e.NewSession()
 	return repeat(n, repetitions, func(bool) (time.Duration, error) {
 		s.Reset()
+		s.Prompt(n)
 		start := time.Now()
 		_, err := s.Step(ctx, ids)
 		return time.Since(start), err
@@ -110,6 +111,7 @@ func Decode(ctx context.Context, e *runtime.Engine, n, batch, depth, repetitions
 		sessions[i] = e.NewSession()
 		works[i] = &runtime.Work{Session: sessions[i], Reuse: true}
 		if depth > 0 {
+			sessions[i].Prompt(depth)
 			if _, err := sessions[i].Step(ctx, randomIDs(e, depth)); err != nil {
 				return Speed{}, err
 			}

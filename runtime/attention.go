@@ -14,8 +14,12 @@ import (
 // a larger score turns up. Pages start at fixed positions and a row meets the same ones in the same order whoever is
 // beside it, so its bits depend on neither the batch nor the cut of the prompt.
 
-// attendRows is about how many rows, queries times heads, one task computes.
-const attendRows = 96
+// attendRows is about how many rows, queries times heads, one task computes; of a prompt that goes through tiles more, since a page is
+// made ready for them each time.
+const (
+	attendRows = 96
+	promptRows = 256
+)
 
 func (c *compiler) attention(n *model.Node) error {
 	q, k, v := n.In[0], n.In[1], n.In[2]
@@ -32,7 +36,7 @@ func (c *compiler) attention(n *model.Node) error {
 	c.plan.caches = append(c.plan.caches, spec)
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
-	block := max(1, attendRows*a.KVHeads/a.Heads)
+	var block int
 	var b *batch
 	var query, out []float32
 	loop := func(t, _ int) {
@@ -43,16 +47,18 @@ func (c *compiler) attention(n *model.Node) error {
 				continue
 			}
 			first := t / a.KVHeads * block
-			f := attend
-			if spec.kind == cacheQ80 {
-				f = attendBytes
+			hi, cache, kv := min(first+block, p.n), p.s.caches[id], t%a.KVHeads
+			if spec.kind == cacheQ80 && !b.prompt {
+				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width)
+			} else {
+				attend(a, p, cache, kv, first, hi, query, out, qw, width, b.prompt)
 			}
-			f(a, p, p.s.caches[id], t%a.KVHeads, first, min(first+block, p.n), query, out, qw, width)
 			return
 		}
 	}
 	c.step("attention", func(x *batch) {
 		b = x
+		block = attendBlock(a, b.prompt)
 		query, out = b.f(qb, qw), b.f(dst, width)
 		key, value := b.f(kb, kw), b.f(vb, vw)
 		tasks := 0
@@ -72,8 +78,20 @@ func (c *compiler) attention(n *model.Node) error {
 	return nil
 }
 
+// attendBlock is how many queries one task computes.
+func attendBlock(a *model.Attention, prompt bool) int {
+	rows := attendRows
+	if prompt {
+		rows = promptRows
+	}
+	return max(1, rows*a.KVHeads/a.Heads)
+}
+
 // attendScratch is what one task needs: queries, scores and sums of its rows, and a page of one head.
-type attendScratch struct{ q, s, o, page, top, sum, fade, here []float32 }
+type attendScratch struct {
+	q, s, o, page, top, sum, fade, here []float32
+	tiles                               tilePage
+}
 
 var attendScratches = sync.Pool{New: func() any { return new(attendScratch) }}
 
@@ -84,18 +102,25 @@ func sized[T any](p *[]T, n int) []T {
 	return (*p)[:n]
 }
 
-// attend computes rows [lo,hi) of a part for the query heads of one key/value head.
-func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int) {
+// attend computes rows [lo,hi) of a part for the query heads of one key/value head, of a prompt with products of bfloat16.
+func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, prompt bool) {
 	group, spec := a.Heads/a.KVHeads, &c.spec
 	rows := (hi - lo) * group
+	step := rows // that meet a page together
+	if prompt {
+		step = tileRows
+	}
 	w := attendScratches.Get().(*attendScratch)
 	defer attendScratches.Put(w)
-	q, s, o := sized(&w.q, rows*a.HeadDim), sized(&w.s, rows*pageKeys), sized(&w.o, rows*spec.valuePad)
+	q, s, o := sized(&w.q, rows*a.HeadDim), sized(&w.s, min(step, rows)*pageKeys), sized(&w.o, rows*spec.valuePad)
 	top, sum, buf := sized(&w.top, rows), sized(&w.sum, rows), sized(&w.page, spec.headSize())
-	fade, here := sized(&w.fade, rows), sized(&w.here, rows)
+	fade, here := sized(&w.fade, min(step, rows)), sized(&w.here, min(step, rows))
 	for i := lo; i < hi; i++ {
 		at := (i - lo) * group * a.HeadDim
 		simd.Scale(q[at:at+group*a.HeadDim], query[(p.lo+i)*qw+kv*group*a.HeadDim:][:group*a.HeadDim], float32(a.Scale))
+	}
+	if prompt {
+		w.tiles.begin(spec, q, rows)
 	}
 	clear(o)
 	clear(sum)
@@ -108,43 +133,67 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	}
 	plain := plainScores(a)
 	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
-		keys, values := spec.floats(&c.pages[pg], kv, buf)
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
-		simd.MulPanels(s, pageKeys, q, a.HeadDim, rows, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
-		for r := 0; r < rows && !(plain && p.pos+lo >= pg*pageKeys+wide-1); r++ { // but where the first sees all of the page
-			pos := p.pos + lo + r/group
-			from, to := 0, max(0, min(n, pos+1-pg*pageKeys))
-			if a.Window > 0 {
-				from = min(max(0, pos-a.Window+1-pg*pageKeys), to)
-			}
-			x := s[r*pageKeys:][:wide]
-			mask(x, from, to)
-			bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
+		var keys, values []float32
+		if prompt {
+			wide = pageKeys
+			w.tiles.load(spec, &c.pages[pg], kv, n, buf)
+		} else {
+			keys, values = spec.floats(&c.pages[pg], kv, buf)
 		}
-		copy(fade, top)
-		simd.SoftmaxPage(s, pageKeys, wide, top, here)
-		for r, m := range top {
-			if fade[r] == m {
-				fade[r] = 0 // among them rows without any score, whose difference would be NaN
+		for at := 0; at < rows; at += step {
+			k := min(step, rows-at)
+			fade, here, top, sum, o := fade[:k], here[:k], top[at:at+k], sum[at:at+k], o[at*spec.valuePad:(at+k)*spec.valuePad]
+			if prompt {
+				w.tiles.scores(s, at, k)
 			} else {
-				fade[r] -= m
+				simd.MulPanels(s, pageKeys, q, a.HeadDim, k, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
+			}
+			for r := at; r < at+k && !(plain && p.pos+lo+at/group >= pg*pageKeys+wide-1); r++ { // but where the first sees all of the page
+				pos := p.pos + lo + r/group
+				from, to := 0, max(0, min(n, pos+1-pg*pageKeys))
+				if a.Window > 0 {
+					from = min(max(0, pos-a.Window+1-pg*pageKeys), to)
+				}
+				x := s[(r-at)*pageKeys:][:wide]
+				mask(x, from, to)
+				bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
+			}
+			copy(fade, top)
+			simd.SoftmaxPage(s, pageKeys, wide, top, here)
+			fadeSums(fade, here, top, sum, o, spec.valuePad)
+			if prompt {
+				w.tiles.sums(o, s, k)
+			} else {
+				simd.MulPanels(o, spec.valuePad, s, pageKeys, k, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
 			}
 		}
-		simd.Exp(fade, fade)
-		for r, f := range fade {
-			if f != 1 {
-				sum[r] *= f
-				row := o[r*spec.valuePad:][:spec.valuePad]
-				simd.Scale(row, row, f)
-			}
-			sum[r] += here[r]
-		}
-		simd.MulPanels(o, spec.valuePad, s, pageKeys, rows, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
 	}
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
 		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])
+	}
+}
+
+// fadeSums takes the sums of a page, here, into those so far, and what rows of o hold, when the references of the exponentials, which were in
+// fade, have become top.
+func fadeSums(fade, here, top, sum, o []float32, width int) {
+	for r, m := range top {
+		if fade[r] == m {
+			fade[r] = 0 // among them rows without any score, whose difference would be NaN
+		} else {
+			fade[r] -= m
+		}
+	}
+	simd.Exp(fade, fade)
+	for r, f := range fade {
+		if f != 1 {
+			sum[r] *= f
+			row := o[r*width:][:width]
+			simd.Scale(row, row, f)
+		}
+		sum[r] += here[r]
 	}
 }
 

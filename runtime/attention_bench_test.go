@@ -6,6 +6,7 @@ import (
 
 	"github.com/parelm/pare/internal/par"
 	"github.com/parelm/pare/internal/rng"
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -15,7 +16,7 @@ func BenchmarkAttention(b *testing.B) {
 	par.SetThreads(1)
 	defer par.SetThreads(0)
 	a := &model.Attention{Heads: 32, KVHeads: 4, HeadDim: 64, ValueDim: 64, Scale: 0.125}
-	const depth, most = 4096, 48
+	const depth, most = 4096, 64
 	s := rng.New(1)
 	random := func(n int) []float32 {
 		x := make([]float32, n)
@@ -40,22 +41,29 @@ func BenchmarkAttention(b *testing.B) {
 				c.put(pos, k, v)
 			}
 		}
-		for _, n := range []int{1, most} {
-			b.Run(fmt.Sprintf("%s/queries=%d", kind, n), func(b *testing.B) {
-				f := attend
-				if kind == cacheQ80 {
-					f = attendBytes
-				}
+		bench := func(name string, n int, prompt bool) {
+			b.Run(fmt.Sprintf("%s/%s", kind, name), func(b *testing.B) {
+				p, block := part{n: n, pos: depth}, attendBlock(a, prompt)
 				for i := 0; b.Loop(); i++ {
 					c := caches[i%len(caches)]
 					for kv := range 4 {
-						for lo := 0; lo < n; lo += attendRows / 8 {
-							f(a, part{n: n, pos: depth}, c, kv, lo, min(lo+attendRows/8, n), query, out, 32*64, 32*64)
+						for lo := 0; lo < n; lo += block {
+							hi := min(lo+block, n)
+							if kind == cacheQ80 && !prompt {
+								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64)
+							} else {
+								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, prompt)
+							}
 						}
 					}
 				}
 				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "us/query")
 			})
+		}
+		bench("queries=1", 1, false)
+		bench(fmt.Sprintf("queries=%d", most), most, false)
+		if simd.PromptsFast() {
+			bench(fmt.Sprintf("prompt=%d", most), most, true)
 		}
 	}
 }

@@ -4,13 +4,14 @@ import "github.com/parelm/pare/model"
 
 // batch is a number of rows on their way through the plan: tokens of one sequence or of several.
 type batch struct {
-	e     *Engine
-	rows  int
-	ids   []int32
-	parts []part
-	bufs  [][]float32
-	seen  map[*model.Node]bool // inputs shown to the tap
-	over  bool                 // the tap wants nothing more
+	e      *Engine
+	rows   int
+	prompt bool // all of it is of prompts: see Session.Prompt
+	ids    []int32
+	parts  []part
+	bufs   [][]float32
+	seen   map[*model.Node]bool // inputs shown to the tap
+	over   bool                 // the tap wants nothing more
 }
 
 // tap shows the input of linear layers, once a batch, to the engine's tap.
@@ -44,9 +45,9 @@ func (b *batch) f(i, width int) []float32 { return b.bufs[i][:b.rows*width] }
 func (b *batch) row(i, width, r int) []float32 { return b.bufs[i][r*width : (r+1)*width] }
 
 // newBatch returns a batch on the engine's buffers, in place of the last one.
-func (e *Engine) newBatch(ids []int32, parts ...part) *batch {
+func (e *Engine) newBatch(ids []int32, prompt bool, parts ...part) *batch {
 	b := &e.work
-	*b = batch{e: e, parts: append(b.parts[:0], parts...), ids: ids}
+	*b = batch{e: e, prompt: prompt, parts: append(b.parts[:0], parts...), ids: ids}
 	for i := range b.parts {
 		b.parts[i].lo = b.rows
 		b.rows += parts[i].n

@@ -43,6 +43,7 @@ func (s *Session) GenerateWith(ctx context.Context, prompt []int32, n int, sampl
 	if err := s.fits(prompt); err != nil {
 		return "", err
 	}
+	s.Prompt(s.Len() + len(prompt))
 	logits, err := s.Step(ctx, prompt)
 	if err != nil {
 		return "", err

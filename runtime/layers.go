@@ -45,7 +45,7 @@ func (e *Engine) segment(ctx context.Context, seg int, ids []int32, x []float32)
 		if ids != nil {
 			these = ids[lo : lo+n]
 		}
-		b := e.newBatch(these, part{s: s, n: n, pos: lo, total: total})
+		b := e.newBatch(these, false, part{s: s, n: n, pos: lo, total: total})
 		if seg > 0 {
 			copy(b.f(stream, hidden), x[lo*hidden:(lo+n)*hidden])
 		}

@@ -137,7 +137,7 @@ func newMatrix(t *tensor.Tensor, r Rounding) (m matrix, pack func(row int, data 
 func packable(format string, rows, cols int, r Rounding) (*simd.Matrix, error) {
 	m, err := simd.NewMatrix(format, rows, cols)
 	if err == nil && r == RoundFast {
-		m.RoundFloats()
+		m.RoundFast()
 	}
 	return m, err
 }

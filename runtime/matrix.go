@@ -10,8 +10,8 @@ import (
 type matrix interface {
 	Size() (rows, cols int)
 	Bytes() int64
-	// Form returns the form of the activations that Mul reads beside float32.
-	Form() simd.Form
+	// Form returns the form of the activations that Mul reads beside float32, of a prompt's or of others.
+	Form(prompt bool) simd.Form
 	// Read loads what a product with rows [lo,hi) reads and does nothing with it.
 	Read(lo, hi int)
 	// Row decodes one row.
@@ -73,7 +73,7 @@ func (m *coded) Kernel() string   { return "decode " + m.codec.Name() }
 func (m *coded) Read(lo, hi int)  { simd.Read(m.data[lo*m.rb : hi*m.rb]) }
 
 // Form implements matrix: rows are decoded to float32.
-func (m *coded) Form() simd.Form { return 0 }
+func (m *coded) Form(bool) simd.Form { return 0 }
 
 func (m *coded) Row(dst []float32, r int) {
 	m.codec.Decode(dst, m.data[r*m.rb:(r+1)*m.rb])

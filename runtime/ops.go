@@ -156,7 +156,7 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			if made.start != nil {
 				made.start(b)
 			}
-			forms := b.e.forms(outs)
+			forms := b.forms(outs)
 			if rounds = b.e.tap == nil && b.e.rounder == nil && forms != 0; rounds {
 				b.e.acts.begin(v, b.rows, width, forms)
 			}
@@ -173,7 +173,7 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 			for hi = lo; hi < len(outs) && b.e.rounder.codec(outs[hi].w) == b.e.rounder.codec(outs[lo].w); hi++ {
 			}
 			if made == nil || !rounds {
-				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.e.forms(outs[lo:hi]))
+				b.e.acts.reset(b.e.rounder.round(outs[lo].w, v, b.rows, width), b.rows, width, b.forms(outs[lo:hi]))
 			}
 			if ts = of(all, lo, hi); b.rows == 1 {
 				par.Runs(len(ts), loop)
@@ -186,9 +186,9 @@ func (c *compiler) linearStep(in *model.Node, site string, outs []linearOut) {
 }
 
 // forms returns the forms of their input that the layers read.
-func (e *Engine) forms(outs []linearOut) (all simd.Form) {
+func (b *batch) forms(outs []linearOut) (all simd.Form) {
 	for i := range outs {
-		all |= e.mats[outs[i].w].Form()
+		all |= b.e.mats[outs[i].w].Form(b.prompt)
 	}
 	return all
 }

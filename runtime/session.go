@@ -3,6 +3,9 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/parelm/pare/internal/simd"
 )
 
 // Session is one sequence: its tokens so far, their keys and values, and the recurrent states. Sessions of one engine
@@ -10,6 +13,8 @@ import (
 type Session struct {
 	e      *Engine
 	ids    []int32
+	prompt []bool // of each token: whether it was computed as a prompt's are
+	until  int    // tokens before this position are a prompt's
 	caches []*cache
 	states [][]float32
 }
@@ -26,12 +31,42 @@ func (e *Engine) NewSession() *Session {
 	return s
 }
 
+// promptLeast is how long a prompt must be to be computed as one: with fewer rows, dequantizing weights for them takes the time.
+const promptLeast = 32
+
+// Prompt says that tokens before position total are of a prompt, those that are there already among them or not, until Truncate goes
+// back or Prompt is called again. Options.Rounding may allow a prompt a faster arithmetic than text that is written token by token, and
+// since it does not depend on how the prompt is cut into steps, neither do results. Tokens that nothing is said of are
+// computed as if they were written.
+func (s *Session) Prompt(total int) {
+	if s.until = 0; s.e.fastPrompt(total) {
+		s.until = total
+	}
+}
+
+// fastPrompt reports whether a prompt that ends at position total is computed in another way than text that is written.
+func (e *Engine) fastPrompt(total int) bool {
+	return e.rounding == RoundFast && simd.PromptsFast() && total >= promptLeast
+}
+
+// Reusable returns how many of the first n tokens were computed as those of a prompt that ends at position total are: what was written
+// token by token may have to be read again.
+func (s *Session) Reusable(n, total int) int {
+	fast := s.e.fastPrompt(total)
+	for i, prompt := range s.prompt[:n] {
+		if prompt != fast {
+			return i
+		}
+	}
+	return n
+}
+
 // Len returns the number of tokens so far.
 func (s *Session) Len() int { return len(s.ids) }
 
 // Reset forgets all tokens and keeps the memory.
 func (s *Session) Reset() {
-	s.ids = s.ids[:0]
+	s.ids, s.prompt, s.until = s.ids[:0], s.prompt[:0], 0
 	for _, c := range s.caches {
 		c.truncate(0)
 	}
@@ -43,6 +78,7 @@ func (s *Session) Reset() {
 // Truncate forgets all tokens from n on. A recurrent model cannot go back, nor can a sliding window whose older keys are
 // gone: those start over from the first n tokens.
 func (s *Session) Truncate(ctx context.Context, n int) error {
+	s.until = min(s.until, n)
 	if n >= len(s.ids) {
 		return nil
 	}
@@ -51,15 +87,14 @@ func (s *Session) Truncate(ctx context.Context, n int) error {
 		windowed = windowed || c.spec.window > 0 && len(s.ids) > c.spec.window
 	}
 	if len(s.states) > 0 || windowed {
-		ids := append([]int32(nil), s.ids[:n]...)
+		ids, prompt := slices.Clone(s.ids[:n]), slices.Clone(s.prompt[:n])
 		s.Reset()
 		if n == 0 {
 			return nil
 		}
-		_, err := s.Step(ctx, ids)
-		return err
+		return s.steps(ctx, ids, prompt, n, nil)
 	}
-	s.ids = s.ids[:n]
+	s.ids, s.prompt = s.ids[:n], s.prompt[:n]
 	for _, c := range s.caches {
 		c.truncate(n)
 	}
@@ -88,23 +123,44 @@ func (s *Session) each(ctx context.Context, ids []int32, from int, f func(i int,
 		return err
 	}
 	if s.stale(len(ids)) { // frequencies change with the length: what is cached was rotated otherwise
-		all := append(append([]int32(nil), s.ids...), ids...)
-		skip := len(s.ids)
+		all, prompt := append(slices.Clone(s.ids), ids...), slices.Clone(s.prompt)
+		for i := range ids {
+			prompt = append(prompt, s.isPrompt(i))
+		}
+		skip, until := len(s.ids), s.until
 		s.Reset()
-		return s.each(ctx, all, from+skip, func(i int, logits []float32) error { return f(i-skip, logits) })
+		s.until = until
+		return s.steps(ctx, all, prompt, from+skip, func(i int, logits []float32) error { return f(i-skip, logits) })
 	}
+	return s.steps(ctx, ids, nil, from, f)
+}
+
+// isPrompt reports whether the token i places on is a prompt's.
+func (s *Session) isPrompt(i int) bool { return len(s.ids)+i < s.until }
+
+// steps appends ids, each as a prompt's or not, which nil leaves to what Prompt said, and calls f with the logits of those from place
+// from on.
+func (s *Session) steps(ctx context.Context, ids []int32, prompt []bool, from int, f func(i int, logits []float32) error) error {
 	total := len(s.ids) + len(ids)
-	for lo := 0; lo < len(ids); lo += s.e.batch {
+	for lo, hi := 0, 0; lo < len(ids); lo = hi {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		hi := min(lo+s.e.batch, len(ids))
+		is := func(i int) bool {
+			if prompt != nil {
+				return prompt[i]
+			}
+			return s.isPrompt(i - lo)
+		}
+		for hi = lo + 1; hi < min(lo+s.e.batch, len(ids)) && is(hi) == is(lo); {
+			hi++
+		}
 		if err := s.e.prepare(ctx, hi-lo); err != nil {
 			return err
 		}
-		b := s.e.newBatch(ids[lo:hi], part{s: s, n: hi - lo, pos: len(s.ids), total: total})
+		b := s.e.newBatch(ids[lo:hi], is(lo), part{s: s, n: hi - lo, pos: len(s.ids), total: total})
 		s.e.run(b, 0, s.e.Model.Graph.Layers)
-		s.ids = append(s.ids, ids[lo:hi]...)
+		s.add(ids[lo:hi], b.prompt)
 		if hi <= from {
 			continue
 		}
@@ -113,6 +169,14 @@ func (s *Session) each(ctx context.Context, ids []int32, from int, f func(i int,
 		}
 	}
 	return nil
+}
+
+// add notes tokens that have been computed.
+func (s *Session) add(ids []int32, prompt bool) {
+	s.ids = append(s.ids, ids...)
+	for range ids {
+		s.prompt = append(s.prompt, prompt)
+	}
 }
 
 // check returns an error for ids that cannot be appended.

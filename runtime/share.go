@@ -14,7 +14,7 @@ func (s *Session) CopyFrom(from *Session, n int) bool {
 	if s == from || s.e != from.e || n <= 0 || n > len(from.ids) || !from.CanTruncate(n) {
 		return false
 	}
-	s.ids = append(s.ids[:0], from.ids[:n]...)
+	s.ids, s.prompt, s.until = append(s.ids[:0], from.ids[:n]...), append(s.prompt[:0], from.prompt[:n]...), 0
 	for i, c := range s.caches {
 		c.truncate(0)
 		c.copyFrom(from.caches[i], n)

@@ -82,7 +82,7 @@ func (f *filed) Bytes() int64     { return f.t.Bytes() }
 func (f *filed) Kernel() string   { return f.on.shape.Kernel() }
 
 // Form implements matrix.
-func (f *filed) Form() simd.Form { return f.on.shape.Form() }
+func (f *filed) Form(prompt bool) simd.Form { return f.on.shape.Form(prompt) }
 
 func (f *filed) Row(dst []float32, r int) {
 	if err := f.t.ReadFloat32(dst, r, r+1); err != nil {

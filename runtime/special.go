@@ -91,7 +91,7 @@ func (c *compiler) experts(n *model.Node) {
 func (b *batch) slab(w *model.Weight, expert int, dst, x []float32, n, cols int) {
 	m, rows := b.e.mats[w], w.Dims[1].Size()
 	a := &b.e.acts
-	a.reset(b.e.rounder.round(w, x, n, cols), n, cols, m.Form())
+	a.reset(b.e.rounder.round(w, x, n, cols), n, cols, m.Form(b.prompt))
 	par.For(rows, taskRows(rows), func(lo, hi int) {
 		mul(m, dst[lo:], rows, a, expert*rows+lo, expert*rows+hi, false)
 	})

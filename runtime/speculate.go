@@ -28,6 +28,9 @@ func (sp *Speculation) Generate(ctx context.Context, target *Session, prompt []i
 	if err := sp.check(target, prompt); err != nil {
 		return "", err
 	}
+	for _, s := range []*Session{target, sp.Draft} {
+		s.Prompt(s.Len() + len(prompt))
+	}
 	logits, err := target.Step(ctx, prompt)
 	if err != nil {
 		return "", err

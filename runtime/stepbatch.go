@@ -40,17 +40,17 @@ func (e *Engine) StepBatch(ctx context.Context, works []*Work) error {
 		}
 		w.Logits = w.Logits[:0]
 	}
-	var parts []part
-	var ids []int32
-	var in []*Work
-	flush := func() error {
-		if len(parts) == 0 {
+	var pending [2]batchWork // of text that is written, and of prompts
+	flush := func(p *batchWork) error {
+		if len(p.parts) == 0 {
 			return nil
 		}
-		err := e.stepParts(ctx, parts, ids, in)
-		parts, ids, in = nil, nil, nil
+		err := e.stepParts(ctx, p)
+		*p = batchWork{prompt: p.prompt}
 		return err
 	}
+	written, prompts := &pending[0], &pending[1]
+	prompts.prompt = true
 	for _, w := range works {
 		if w.Session.stale(len(w.IDs)) { // all of it must be computed again: by itself
 			if err := w.alone(ctx); err != nil {
@@ -61,18 +61,38 @@ func (e *Engine) StepBatch(ctx context.Context, works []*Work) error {
 		start := len(w.Session.ids)
 		total := start + len(w.IDs)
 		for lo := 0; lo < len(w.IDs); {
-			n := min(len(w.IDs)-lo, e.batch-len(ids))
-			parts = append(parts, part{s: w.Session, n: n, pos: start + lo, total: total})
-			ids = append(ids, w.IDs[lo:lo+n]...)
-			in = append(in, w)
-			if lo += n; len(ids) == e.batch {
-				if err := flush(); err != nil {
+			p, to := written, len(w.IDs)
+			if start+lo < w.Session.until {
+				p, to = prompts, min(to, w.Session.until-start)
+			}
+			if lo > 0 && p == written { // behind the end of its prompt, which comes first
+				if err := flush(prompts); err != nil {
+					return err
+				}
+			}
+			n := min(to-lo, e.batch-len(p.ids))
+			p.parts = append(p.parts, part{s: w.Session, n: n, pos: start + lo, total: total})
+			p.ids = append(p.ids, w.IDs[lo:lo+n]...)
+			p.works = append(p.works, w)
+			if lo += n; len(p.ids) == e.batch {
+				if err := flush(p); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	return flush()
+	if err := flush(prompts); err != nil {
+		return err
+	}
+	return flush(written)
+}
+
+// batchWork is what goes through the layers together: all of it prompts, or none.
+type batchWork struct {
+	prompt bool
+	parts  []part
+	ids    []int32
+	works  []*Work // of each part
 }
 
 // alone runs the work of a session that cannot share a batch.
@@ -88,20 +108,20 @@ func (w *Work) alone(ctx context.Context) error {
 }
 
 // stepParts runs one batch through all layers and makes the logits that are wanted.
-func (e *Engine) stepParts(ctx context.Context, parts []part, ids []int32, in []*Work) error {
+func (e *Engine) stepParts(ctx context.Context, p *batchWork) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := e.prepare(ctx, len(ids)); err != nil {
+	if err := e.prepare(ctx, len(p.ids)); err != nil {
 		return err
 	}
-	b := e.newBatch(ids, parts...)
+	b := e.newBatch(p.ids, p.prompt, p.parts...)
 	e.run(b, 0, e.Model.Graph.Layers)
 	var rows []int
 	var owner []*Work
 	for i := range b.parts {
-		p, w := &b.parts[i], in[i]
-		p.s.ids = append(p.s.ids, ids[p.lo:p.lo+p.n]...)
+		p, w := &b.parts[i], p.works[i]
+		p.s.add(b.ids[p.lo:p.lo+p.n], b.prompt)
 		for r := range p.n {
 			if w.All || p.pos+r+1 == p.total {
 				rows, owner = append(rows, p.lo+r), append(owner, w)

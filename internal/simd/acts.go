@@ -11,6 +11,7 @@ type Form int
 const (
 	Bytes  Form = 1 << iota // with a scale for every 32 of them
 	Brains                  // bfloat16
+	Tiled                   // bfloat16, 16 rows beside each other: for prompts on AMX
 )
 
 // Acts is rows of activations in the forms that matrices read: float32, and those that Quantize makes. Its memory is kept from one
@@ -30,6 +31,7 @@ type Acts struct {
 	made       []Form // of each row
 	tiled      tiledActs
 	grouped    groupedActs
+	prompt     promptActs
 }
 
 // The numbers of a row of blocks, one array after the other, in units of the number of blocks.
@@ -82,7 +84,14 @@ func (a *Acts) Want(forms Form) {
 	if !brainDots() {
 		forms &^= Brains
 	}
-	if a.wants = forms; forms&Brains != 0 {
+	if !PromptsFast() {
+		forms &^= Tiled
+	}
+	a.wants = forms
+	if forms&Tiled != 0 {
+		a.prompt.reset(a.rows, a.blocks)
+	}
+	if forms&Brains != 0 {
 		a.brainStep = 4*((a.cols+1)/2) + 64
 		a.brains = grow(a.brains, a.rows*a.brainStep)
 	}
@@ -103,6 +112,9 @@ func (a *Acts) Quantize(lo, hi int) {
 			row := a.brains[r*a.brainStep:][:a.brainStep-64]
 			clear(row[2*a.cols:])
 			F32ToBF16(row[:2*a.cols], a.x[r*a.cols:(r+1)*a.cols])
+		}
+		if a.wants&Tiled != 0 {
+			a.prompt.put(r, a.x[r*a.cols:(r+1)*a.cols])
 		}
 		a.made[r] |= a.wants
 	}

@@ -6,9 +6,6 @@ import "sync"
 // tile of one block is 16 half cache lines. Scales and sums lie 16 rows side by side: the numbers of a block are one line.
 // Rows that fill up the last group hold what was there before; nobody reads what becomes of them.
 
-// tileLeast is how many rows of activations are worth a tile: with fewer the sums of the vector kernels are sooner done.
-const tileLeast = 4
-
 // tiledActs is the other form of Acts.
 type tiledActs struct {
 	on         bool
@@ -19,7 +16,7 @@ type tiledActs struct {
 
 // reset makes room for rows in tiled form where that pays.
 func (t *tiledActs) reset(rows, blocks int) {
-	t.on = tiles && rows >= tileLeast
+	t.on = tiles && rows > fewRows // fewer are sooner done by kernels that read weights once, from front to back
 	if !t.on {
 		return
 	}
@@ -69,21 +66,29 @@ var tileShapes = func() map[[2]int]*[64]byte {
 	return m
 }()
 
+// tileCodes returns the codes of blocks [b,b+n) of tile t as bytes, less the zero of centred kinds, having decoded their scales to s: signed
+// ones but for kindSA.
+func (m *Matrix) tileCodes(s *scratch, t, b, n int) []byte {
+	f := m.quant
+	codes := m.chunkCodes(s, t, b, n)
+	if f.codes == size8 && f.kind != kindSA && m.whole() {
+		return codes
+	}
+	zero := f.zero
+	switch {
+	case f.kind == kindSA:
+		zero = 128 // stored less that
+	case f.kind.affine():
+		zero = 0
+	}
+	expandKernel(f.codes, &s.codes[0], &codes[0], n, zero, m.unit, m.unitHead)
+	return s.codes
+}
+
 // rowsTiled multiplies blocks [b,b+n) of tile t with all rows of x.
 func (m *Matrix) rowsTiled(s *scratch, dst []float32, ld int, x *Acts, t, b, n int, load bool) {
 	f, a := m.quant, &x.tiled
-	codes := m.chunkCodes(s, t, b, n)
-	if f.codes != size8 || f.kind == kindSA || !m.whole() {
-		zero := f.zero
-		switch {
-		case f.kind == kindSA:
-			zero = 128 // stored less that
-		case f.kind.affine():
-			zero = 0
-		}
-		expandKernel(f.codes, &s.codes[0], &codes[0], n, zero, m.unit, m.unitHead)
-		codes = s.codes
-	}
+	codes := m.tileCodes(s, t, b, n)
 	sums, ss, step := a.s, a.ds, tileRows16
 	if f.kind.half() {
 		sums, ss, step = a.h, a.hs, 2*tileRows16

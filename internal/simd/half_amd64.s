@@ -468,13 +468,21 @@ ready2:
 	JLT done4
 
 loop3:
-	CMPB ·farAhead(SB), $0
-	JEQ near5
+	CMPB ·askAhead(SB), $1
+	JLT near5
+	JGT far6
+	PREFETCHT1 1024(AX)
+	PREFETCHT1 1024(AX)(DX*1)
+	PREFETCHT1 1024(AX)(DX*2)
+	PREFETCHT1 1024(BX)
+	JMP asked7
+
+far6:
 	PREFETCHT0 6144(AX)
 	PREFETCHT0 6144(AX)(DX*1)
 	PREFETCHT0 6144(AX)(DX*2)
 	PREFETCHT0 6144(BX)
-	JMP asked6
+	JMP asked7
 
 near5:
 	PREFETCHT1 1024(AX)
@@ -482,7 +490,7 @@ near5:
 	PREFETCHT1 1024(AX)(DX*2)
 	PREFETCHT1 1024(BX)
 
-asked6:
+asked7:
 	VBROADCASTSS 0(SI), Z15
 	VCVTPH2PS (AX), Z8
 	VFMADD231PS Z8, Z15, Z0
@@ -510,9 +518,9 @@ asked6:
 
 done4:
 	CMPQ CX, $1
-	JLT done8
+	JLT done9
 
-loop7:
+loop8:
 	VBROADCASTSS 0(SI), Z15
 	VCVTPH2PS (AX), Z8
 	VFMADD231PS Z8, Z15, Z0
@@ -527,9 +535,9 @@ loop7:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop7
+	JGE loop8
 
-done8:
+done9:
 	VMOVUPS Z0, 0(DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, 128(DI)
@@ -566,13 +574,21 @@ ready2:
 	JLT done6
 
 loop5:
-	CMPB ·farAhead(SB), $0
-	JEQ near7
+	CMPB ·askAhead(SB), $1
+	JLT near7
+	JGT far8
+	PREFETCHT1 1024(AX)
+	PREFETCHT1 1024(AX)(DX*1)
+	PREFETCHT1 1024(AX)(DX*2)
+	PREFETCHT1 1024(BX)
+	JMP asked9
+
+far8:
 	PREFETCHT0 6144(AX)
 	PREFETCHT0 6144(AX)(DX*1)
 	PREFETCHT0 6144(AX)(DX*2)
 	PREFETCHT0 6144(BX)
-	JMP asked8
+	JMP asked9
 
 near7:
 	PREFETCHT1 1024(AX)
@@ -580,7 +596,7 @@ near7:
 	PREFETCHT1 1024(AX)(DX*2)
 	PREFETCHT1 1024(BX)
 
-asked8:
+asked9:
 	VBROADCASTSS (SI), Z15
 	VBROADCASTSS 4(SI), Z14
 	VMOVDQU32 (AX), Z8
@@ -659,15 +675,20 @@ ready2:
 	JLT done4
 
 loop3:
-	CMPB ·farAhead(SB), $0
-	JEQ near5
+	CMPB ·askAhead(SB), $1
+	JLT near5
+	JGT far6
+	PREFETCHT0 2048(AX)
+	JMP asked7
+
+far6:
 	PREFETCHT0 6144(AX)
-	JMP asked6
+	JMP asked7
 
 near5:
 	PREFETCHT1 1024(AX)
 
-asked6:
+asked7:
 	VBROADCASTSS 0(SI), Z15
 	VCVTPH2PS (AX), Z8
 	VFMADD231PS Z8, Z15, Z0
@@ -683,9 +704,9 @@ asked6:
 
 done4:
 	CMPQ CX, $1
-	JLT done8
+	JLT done9
 
-loop7:
+loop8:
 	VBROADCASTSS 0(SI), Z15
 	VCVTPH2PS (AX), Z8
 	VFMADD231PS Z8, Z15, Z0
@@ -694,9 +715,9 @@ loop7:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop7
+	JGE loop8
 
-done8:
+done9:
 	VMOVUPS Z0, 0(DI)
 	VZEROUPPER
 	RET
@@ -724,15 +745,20 @@ ready2:
 	JLT done6
 
 loop5:
-	CMPB ·farAhead(SB), $0
-	JEQ near7
+	CMPB ·askAhead(SB), $1
+	JLT near7
+	JGT far8
+	PREFETCHT0 2048(AX)
+	JMP asked9
+
+far8:
 	PREFETCHT0 6144(AX)
-	JMP asked8
+	JMP asked9
 
 near7:
 	PREFETCHT1 1024(AX)
 
-asked8:
+asked9:
 	VBROADCASTSS (SI), Z15
 	VBROADCASTSS 4(SI), Z14
 	VMOVDQU32 (AX), Z8

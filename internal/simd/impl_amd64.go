@@ -24,8 +24,20 @@ var best, fastest = func() (implementation, implementation) {
 
 var hasBrainDots = cpu.X86.HasAVX512BF16
 
-// farAhead says that kernels of AVX-512 shall ask for memory far ahead, to the first cache: what fetches ahead by itself in a Zen 5, which
-// of all that have AVX-VNNI too is the one without tiles, loses its way where loads leave the order of memory.
+// manyStreams says that what a core has on its way depends on how many places it reads from, as it does in those with AMX.
+var manyStreams = cpu.X86.HasAMXTile
+
+// askAhead says how far ahead kernels of AVX-512 shall ask for memory, to the first cache: 1 stands for 2 KiB, 2 for 6 KiB, 0 for what else each
+// finds best. What fetches ahead by itself in a Zen 5, which of all that have AVX-VNNI too is the one without tiles, loses its way where
+// loads leave the order of memory; in those with tiles it keeps less on the way than the memory could bring.
 //
 //lint:ignore U1000 kernels read it
-var farAhead = cpu.X86.HasAVXVNNI && !cpu.X86.HasAMXTile
+var askAhead = func() uint8 {
+	switch x := &cpu.X86; {
+	case x.HasAMXTile:
+		return 1
+	case x.HasAVXVNNI:
+		return 2
+	}
+	return 0
+}()

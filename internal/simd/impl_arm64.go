@@ -20,4 +20,4 @@ var best, fastest = func() (implementation, implementation) {
 	return neon, neon
 }()
 
-const hasBrainDots = false
+const hasBrainDots, manyStreams = false, false

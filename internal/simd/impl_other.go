@@ -8,4 +8,4 @@ const (
 	fastest = generic
 )
 
-const hasBrainDots = false
+const hasBrainDots, manyStreams = false, false

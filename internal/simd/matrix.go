@@ -24,8 +24,9 @@ type Matrix struct {
 
 	// Float formats.
 	float  floatFormat
-	brains bool      // activations are rounded to bfloat16
 	values []float32 // of f32
+
+	brains, prompts bool // see RoundFast
 }
 
 // Packable reports whether NewMatrix knows a format: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k to q6_k, iq4_nl,
@@ -78,9 +79,12 @@ func (m *Matrix) Read(lo, hi int) {
 // Kernel names the code that multiplies: "avx2 q4_0".
 func (m *Matrix) Kernel() string { return implementationNames[inUse()] + " " + m.format }
 
-// Form returns the form of the activations that Mul reads beside float32, which Acts.Quantize must make first, or 0.
-func (m *Matrix) Form() Form {
+// Form returns the form of the activations that Mul reads beside float32, of a prompt's or of others, which Acts.Quantize must make first,
+// or 0.
+func (m *Matrix) Form(prompt bool) Form {
 	switch {
+	case prompt && m.prompts:
+		return Tiled
 	case m.quant != nil:
 		return Bytes
 	case m.brains:
@@ -89,9 +93,13 @@ func (m *Matrix) Form() Form {
 	return 0
 }
 
-// RoundFloats lets Mul round activations to bfloat16 where the weights are bfloat16 and the CPU multiplies pairs of them (AVX512_BF16),
-// twice as fast as float32. Sums are float32.
-func (m *Matrix) RoundFloats() { m.brains = m.float == formatBF16 && brainDots() }
+// RoundFast lets Mul round activations to bfloat16, sums being float32: where the weights are bfloat16 and the CPU multiplies pairs of them
+// (AVX512_BF16), twice as fast as float32; and a prompt's activations and the weights they meet, quantized or bfloat16, where it
+// multiplies tiles of them (AMX).
+func (m *Matrix) RoundFast() {
+	m.brains = m.float == formatBF16 && brainDots()
+	m.prompts = PromptsFast() && (m.float == formatBF16 || m.quant != nil)
+}
 
 // Pack stores rows from row on, given as the bytes that a file of this format holds for them, row after row. Different
 // rows may be packed at the same time.
@@ -154,7 +162,7 @@ func (m *Matrix) Mul(dst []float32, ld int, x *Acts, lo, hi int, add bool) {
 		return
 	}
 	checkMatrix("the result", len(dst), ld, x.rows, hi-lo, false)
-	if f := m.Form(); f != 0 {
+	if f := m.Form(x.wants&Tiled != 0); f != 0 {
 		for _, made := range x.made {
 			if made&f == 0 {
 				panic("simd: activations have not been quantized")
@@ -188,9 +196,12 @@ func (m *Matrix) Mul(dst []float32, ld int, x *Acts, lo, hi int, add bool) {
 
 // mulTiles multiplies with n whole tiles from tile t on.
 func (m *Matrix) mulTiles(dst []float32, ld int, x *Acts, t, n int, add bool) {
-	if m.quant == nil {
+	switch {
+	case m.Form(x.wants&Tiled != 0) == Tiled:
+		m.mulPrompt(dst, ld, x, t, n, add)
+	case m.quant == nil:
 		m.mulFloat(dst, ld, x, t, n, add)
-	} else {
+	default:
 		m.mulQuant(dst, ld, x, t, n, add)
 	}
 }

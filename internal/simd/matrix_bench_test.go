@@ -15,14 +15,17 @@ func BenchmarkMatrix(b *testing.B) {
 	shapes := [][2]int{{2048, 2048}, {5632, 2048}, {2048, 5632}, {32000, 2048}}
 	for _, format := range []string{"q8_0", "q4_0", "q4_k", "q6_k", "q5_0", "q5_k", "q2_k", "q3_k", "iq4_xs", "mxfp4", "int4g128", "bf16", "f16", "f32"} {
 		for _, s := range shapes {
-			for _, n := range []int{1, 2, 4, 8, 16, 512} {
-				b.Run(fmt.Sprintf("%s/%dx%d/n=%d", format, s[0], s[1], n), func(b *testing.B) { benchMatrix(b, format, s[0], s[1], n) })
+			for _, n := range []int{1, 2, 4, 8, 16, 32, 512} {
+				b.Run(fmt.Sprintf("%s/%dx%d/n=%d", format, s[0], s[1], n), func(b *testing.B) { benchMatrix(b, format, s[0], s[1], n, false) })
+			}
+			if PromptsFast() {
+				b.Run(fmt.Sprintf("%s/%dx%d/prompt=256", format, s[0], s[1]), func(b *testing.B) { benchMatrix(b, format, s[0], s[1], 256, true) })
 			}
 		}
 	}
 }
 
-func benchMatrix(b *testing.B, format string, rows, cols, n int) {
+func benchMatrix(b *testing.B, format string, rows, cols, n int, prompt bool) {
 	par.SetThreads(1)
 	defer par.SetThreads(0)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -44,23 +47,27 @@ func benchMatrix(b *testing.B, format string, rows, cols, n int) {
 		ms = append(ms, m)
 	}
 	for _, m := range ms {
-		m.RoundFloats()
+		m.RoundFast()
 		for i := range rows {
 			m.Pack(i, data)
 		}
 	}
 	var a Acts
 	a.Reset(random(r, n*cols), n, cols)
-	a.Want(first.Form())
+	a.Want(first.Form(prompt))
 	a.Quantize(0, n)
 	dst := make([]float32, n*rows)
 	now := cpuClock(b)
+	task := 64 // rows of the weight at a time
+	if n >= 256 {
+		task = 160
+	}
 	best := 1e9
 	for b.Loop() {
 		t := now()
 		for _, m := range ms {
-			for lo := 0; lo < rows; lo += 64 {
-				m.Mul(dst[lo:], rows, &a, lo, min(rows, lo+64), false)
+			for lo := 0; lo < rows; lo += task {
+				m.Mul(dst[lo:], rows, &a, lo, min(rows, lo+task), false)
 			}
 		}
 		best = min(best, (now()-t)/float64(copies))

@@ -17,6 +17,9 @@ const (
 // brings less than is asked for in one stream that leads from tile to tile. Tests change it.
 var sideBytes = 16 << 10
 
+// unitsAbreast says that four tiles whose headers lie among the codes go side by side, too. Tests change it.
+var unitsAbreast = manyStreams
+
 // scratch is what a product needs beside its operands.
 type scratch struct {
 	codes []byte // rowsChunk blocks
@@ -125,11 +128,22 @@ func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				q, meta := x.row(r)
 				d, other := f.numbersFrom(meta, x.blocks, 0)
 				_, _, _ = q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*f.kind.parts()-1]
-				matUnitKernel(m.headers, f.codes, f.kind, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &q[0], 0, &d[0], 0, 4*f.other()*x.blocks, m.blocks, m.unit, step, init)
+				run := func(at, tiles, side int) {
+					if tiles > 0 {
+						matUnitKernel(m.headers, f.codes, f.kind, 1, side, &dst[r*ld+at*tileRows16], ld, &m.data[(t+at)*m.tileBytes], &q[0], m.tileBytes, &d[0], 0, 4*f.other()*x.blocks,
+							m.blocks, m.unit, tiles, init)
+					}
+				}
+				abreast := 0
+				if unitsAbreast {
+					abreast = step &^ (sideTiles - 1)
+				}
+				run(i, abreast, sideTiles)
+				run(i+abreast, step-abreast, 1)
 				break
 			}
 			group := r / groupRows
-			matUnitKernel(m.headers, f.codes, f.kind, acts, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
+			matUnitKernel(m.headers, f.codes, f.kind, acts, 1, &dst[r*ld+i*tileRows16], ld, &m.data[(t+i)*m.tileBytes], &g.q[group*g.qs], g.qs, &g.meta[group*g.ms], 4*g.ms,
 				4*groupRows*f.other()*x.blocks, m.blocks, m.unit, step, init)
 			r += acts
 		}

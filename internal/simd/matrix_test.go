@@ -90,7 +90,7 @@ func newTestMatrix(t testing.TB, r *rand.Rand, format string, rows, cols int, sc
 		}
 	}
 	if r.IntN(2) == 0 {
-		m.RoundFloats()
+		m.RoundFast()
 	}
 	for at := 0; at < rows; { // in chunks of any size
 		n := min(rows-at, 1+r.IntN(20))
@@ -217,7 +217,7 @@ func TestMulAgainstFloat(t *testing.T) {
 				a.Want(Bytes | Brains)
 				a.Quantize(0, n)
 				for i := range x { // the values that stand for them
-					switch m.Form() {
+					switch m.Form(false) {
 					case Bytes:
 						x[i] = a.value(i/cols, i%cols)
 					case Brains:
@@ -273,7 +273,7 @@ func TestMulInvariance(t *testing.T) {
 			for i := range most {
 				var a Acts
 				a.Reset(x[i*cols:(i+1)*cols], 1, cols)
-				a.Want(m.Form())
+				a.Want(m.Form(false))
 				a.Quantize(0, 1)
 				copy(want[i*rows:], start[i*rows:(i+1)*rows])
 				m.Mul(want[i*rows:], rows, &a, 0, rows, true)
@@ -286,7 +286,7 @@ func TestMulInvariance(t *testing.T) {
 			for n := 1; n <= most; n += step {
 				from := r.IntN(most - n + 1)
 				a.Reset(x[from*cols:(from+n)*cols], n, cols)
-				a.Want(m.Form())
+				a.Want(m.Form(false))
 				for i := range n { // in any order
 					a.Quantize(n-1-i, n-i)
 				}
@@ -499,7 +499,7 @@ func TestMulGuard(t *testing.T) {
 				fill(r, x, -1, 1)
 				var a Acts
 				a.Reset(x, n, cols)
-				a.Want(m.Form())
+				a.Want(m.Form(false))
 				if a.metaStep*n > len(meta.f) {
 					t.Fatal("arena too small")
 				}

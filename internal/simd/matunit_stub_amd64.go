@@ -20,6 +20,9 @@ func matUnit168Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 func matUnit168Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnit168Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnit164Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -33,6 +36,9 @@ func matUnit164Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 
 //go:noescape
 func matUnit164Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnit164Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func matUnit165Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
@@ -50,6 +56,9 @@ func matUnit165Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 func matUnit165Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnit165Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnit16IQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -63,6 +72,9 @@ func matUnit16IQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 
 //go:noescape
 func matUnit16IQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnit16IQ4Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func matUnitQ4K4Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
@@ -80,6 +92,9 @@ func matUnitQ4K4Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 func matUnitQ4K4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnitQ4K4Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnitQ4K5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -93,6 +108,9 @@ func matUnitQ4K5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 
 //go:noescape
 func matUnitQ4K5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitQ4K5Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func matUnitQ6K6CHx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
@@ -110,6 +128,9 @@ func matUnitQ6K6CHx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 func matUnitQ6K6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnitQ6K6CHx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnitF324Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -123,6 +144,9 @@ func matUnitF324Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 
 //go:noescape
 func matUnitF324Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF324Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func matUnitF324Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
@@ -140,6 +164,9 @@ func matUnitF324Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 func matUnitF324Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnitF324Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnitF328Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -155,6 +182,9 @@ func matUnitF328Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 func matUnitF328Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
+func matUnitF328Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
 func matUnitF328SAx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
@@ -168,6 +198,9 @@ func matUnitF328SAx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 
 //go:noescape
 func matUnitF328SAx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
+
+//go:noescape
+func matUnitF328SAx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int)
 
 //go:noescape
 func unitScalesAVX512(scales *float32, headers *byte, step int, n int)

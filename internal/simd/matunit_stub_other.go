@@ -24,6 +24,10 @@ func matUnit168Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 	panic(noKernels)
 }
 
+func matUnit168Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnit164Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -41,6 +45,10 @@ func matUnit164Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 }
 
 func matUnit164Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit164Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
 
@@ -64,6 +72,10 @@ func matUnit165Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta
 	panic(noKernels)
 }
 
+func matUnit165Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnit16IQ4Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -81,6 +93,10 @@ func matUnit16IQ4Sx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 }
 
 func matUnit16IQ4Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnit16IQ4Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
 
@@ -104,6 +120,10 @@ func matUnitQ4K4Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 	panic(noKernels)
 }
 
+func matUnitQ4K4Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnitQ4K5Ax1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -121,6 +141,10 @@ func matUnitQ4K5Ax4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 }
 
 func matUnitQ4K5Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitQ4K5Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
 
@@ -144,6 +168,10 @@ func matUnitQ6K6CHx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 	panic(noKernels)
 }
 
+func matUnitQ6K6CHx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnitF324Cx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -161,6 +189,10 @@ func matUnitF324Cx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 }
 
 func matUnitF324Cx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitF324Cx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
 
@@ -184,6 +216,10 @@ func matUnitF324Ax8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 	panic(noKernels)
 }
 
+func matUnitF324Ax1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnitF328Sx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -204,6 +240,10 @@ func matUnitF328Sx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, met
 	panic(noKernels)
 }
 
+func matUnitF328Sx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
 func matUnitF328SAx1AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
@@ -221,6 +261,10 @@ func matUnitF328SAx4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, me
 }
 
 func matUnitF328SAx8AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	panic(noKernels)
+}
+
+func matUnitF328SAx1side4AVX512(dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	panic(noKernels)
 }
 

@@ -2,119 +2,142 @@
 
 package simd
 
-// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.
-func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
-	switch int(h)<<16 | int(c)<<12 | int(kd)<<8 | acts {
-	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
+// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other or side of them
+// side by side, qs bytes apart.
+func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts, side int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
+	switch int(h)<<20 | int(c)<<16 | int(kd)<<12 | acts<<4 | side {
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 1<<4 | 1:
 		matUnit168Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 2<<4 | 1:
 		matUnit168Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 3:
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 3<<4 | 1:
 		matUnit168Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 4:
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 4<<4 | 1:
 		matUnit168Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size8)<<12 | int(kindS)<<8 | 8:
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 8<<4 | 1:
 		matUnit168Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
+	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 1<<4 | 4:
+		matUnit168Sx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 1<<4 | 1:
 		matUnit164Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 2<<4 | 1:
 		matUnit164Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 3:
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 3<<4 | 1:
 		matUnit164Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 4:
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 4<<4 | 1:
 		matUnit164Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size4)<<12 | int(kindC)<<8 | 8:
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 8<<4 | 1:
 		matUnit164Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 1:
+	case int(header16)<<20 | int(size4)<<16 | int(kindC)<<12 | 1<<4 | 4:
+		matUnit164Cx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 1<<4 | 1:
 		matUnit165Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 2:
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 2<<4 | 1:
 		matUnit165Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 3:
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 3<<4 | 1:
 		matUnit165Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 4:
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 4<<4 | 1:
 		matUnit165Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(size5)<<12 | int(kindC)<<8 | 8:
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 8<<4 | 1:
 		matUnit165Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 1:
+	case int(header16)<<20 | int(size5)<<16 | int(kindC)<<12 | 1<<4 | 4:
+		matUnit165Cx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 1<<4 | 1:
 		matUnit16IQ4Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 2:
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 2<<4 | 1:
 		matUnit16IQ4Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 3:
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 3<<4 | 1:
 		matUnit16IQ4Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 4:
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 4<<4 | 1:
 		matUnit16IQ4Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(header16)<<16 | int(sizeIQ4)<<12 | int(kindS)<<8 | 8:
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 8<<4 | 1:
 		matUnit16IQ4Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
+	case int(header16)<<20 | int(sizeIQ4)<<16 | int(kindS)<<12 | 1<<4 | 4:
+		matUnit16IQ4Sx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 1<<4 | 1:
 		matUnitQ4K4Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 2<<4 | 1:
 		matUnitQ4K4Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 3:
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 3<<4 | 1:
 		matUnitQ4K4Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 4:
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 4<<4 | 1:
 		matUnitQ4K4Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size4)<<12 | int(kindA)<<8 | 8:
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 8<<4 | 1:
 		matUnitQ4K4Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 1:
+	case int(headerQ4K)<<20 | int(size4)<<16 | int(kindA)<<12 | 1<<4 | 4:
+		matUnitQ4K4Ax1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 1<<4 | 1:
 		matUnitQ4K5Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 2:
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 2<<4 | 1:
 		matUnitQ4K5Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 3:
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 3<<4 | 1:
 		matUnitQ4K5Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 4:
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 4<<4 | 1:
 		matUnitQ4K5Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ4K)<<16 | int(size5)<<12 | int(kindA)<<8 | 8:
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 8<<4 | 1:
 		matUnitQ4K5Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 1:
+	case int(headerQ4K)<<20 | int(size5)<<16 | int(kindA)<<12 | 1<<4 | 4:
+		matUnitQ4K5Ax1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 1<<4 | 1:
 		matUnitQ6K6CHx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 2:
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 2<<4 | 1:
 		matUnitQ6K6CHx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 3:
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 3<<4 | 1:
 		matUnitQ6K6CHx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 4:
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 4<<4 | 1:
 		matUnitQ6K6CHx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerQ6K)<<16 | int(size6)<<12 | int(kindCH)<<8 | 8:
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 8<<4 | 1:
 		matUnitQ6K6CHx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 1:
+	case int(headerQ6K)<<20 | int(size6)<<16 | int(kindCH)<<12 | 1<<4 | 4:
+		matUnitQ6K6CHx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 1<<4 | 1:
 		matUnitF324Cx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 2:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 2<<4 | 1:
 		matUnitF324Cx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 3:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 3<<4 | 1:
 		matUnitF324Cx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 4:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 4<<4 | 1:
 		matUnitF324Cx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindC)<<8 | 8:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 8<<4 | 1:
 		matUnitF324Cx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 1:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindC)<<12 | 1<<4 | 4:
+		matUnitF324Cx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 1<<4 | 1:
 		matUnitF324Ax1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 2:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 2<<4 | 1:
 		matUnitF324Ax2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 3:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 3<<4 | 1:
 		matUnitF324Ax3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 4:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 4<<4 | 1:
 		matUnitF324Ax4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size4)<<12 | int(kindA)<<8 | 8:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 8<<4 | 1:
 		matUnitF324Ax8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 1:
+	case int(headerF32)<<20 | int(size4)<<16 | int(kindA)<<12 | 1<<4 | 4:
+		matUnitF324Ax1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 1<<4 | 1:
 		matUnitF328Sx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 2:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 2<<4 | 1:
 		matUnitF328Sx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 3:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 3<<4 | 1:
 		matUnitF328Sx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 4:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 4<<4 | 1:
 		matUnitF328Sx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindS)<<8 | 8:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 8<<4 | 1:
 		matUnitF328Sx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 1:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindS)<<12 | 1<<4 | 4:
+		matUnitF328Sx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 1<<4 | 1:
 		matUnitF328SAx1AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 2:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 2<<4 | 1:
 		matUnitF328SAx2AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 3:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 3<<4 | 1:
 		matUnitF328SAx3AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 4:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 4<<4 | 1:
 		matUnitF328SAx4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
-	case int(headerF32)<<16 | int(size8)<<12 | int(kindSA)<<8 | 8:
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 8<<4 | 1:
 		matUnitF328SAx8AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
+	case int(headerF32)<<20 | int(size8)<<16 | int(kindSA)<<12 | 1<<4 | 4:
+		matUnitF328SAx1side4AVX512(dst, ld, tile, q, qs, meta, ms, off, blocks, unit, tiles, init)
 	default:
 		panic(noKernels)
 	}

@@ -12,7 +12,7 @@ import (
 func TestMulSameBits(t *testing.T) {
 	was := inUse()
 	defer use(was)
-	defer func(n int) { sideBytes = n }(sideBytes)
+	defer func(n int, abreast bool) { sideBytes, unitsAbreast = n, abreast }(sideBytes, unitsAbreast)
 	r := rand.New(rand.NewPCG(61, 62))
 	weights, codes, numbers := guarded(t, 16), guarded(t, 16), newArena(t, 16)
 	// product multiplies m with n rows of x, which end at a guard page in the form that kernels for several rows read.
@@ -36,7 +36,7 @@ func TestMulSameBits(t *testing.T) {
 		}
 		for cols := unit; cols <= max(257, unit); cols += unit {
 			rows := 1 + r.IntN(100)
-			sideBytes = r.IntN(2) << 20
+			sideBytes, unitsAbreast = r.IntN(2)<<20, r.IntN(2) == 0
 			for _, n := range []int{1, 2, 3, 7, 13, 40}[r.IntN(3):] {
 				seed := r.Uint64()
 				packed := func(i implementation) *Matrix { // as it lays out weights

@@ -64,7 +64,7 @@ func twinProducts(t *testing.T, format string) {
 				m, _ = newTestMatrix(t, w, format, rows, cols, func() float32 { return (w.Float32() - 0.4) / 16 })
 				var a Acts
 				a.Reset(x, n, cols)
-				a.Want(m.Form())
+				a.Want(m.Form(false))
 				a.Quantize(0, n)
 				m.Mul(got, rows, &a, 0, rows, true)
 			})

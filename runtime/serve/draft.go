@@ -92,6 +92,7 @@ func (p *pool) unread(s *slot, n int) (ids []int32, all bool) {
 		s.draft.Reset()
 		have = 0
 	}
+	s.draft.Prompt(len(s.t.prompt))
 	ids = s.t.ids[have:]
 	if len(ids) > n {
 		return ids[:n], false

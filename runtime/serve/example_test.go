@@ -45,7 +45,7 @@ func example() error {
 		return err
 	}
 	defer m.Close()
-	e, err := runtime.Load(context.Background(), m, runtime.Options{})
+	e, err := runtime.Load(context.Background(), m, runtime.Options{Rounding: runtime.RoundFast})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func engine(t *testing.T, family string, seed uint64, change map[string]any) *ru
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	e, err := runtime.Load(context.Background(), m, runtime.Options{})
+	e, err := runtime.Load(context.Background(), m, runtime.Options{Rounding: runtime.RoundFast})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,11 @@ func (h *house) textOf(prompt string, n int, fields string) (text string, usage 
 	Prompt  map[string]int `json:"prompt_tokens_details"`
 	Drafted map[string]int `json:"completion_tokens_details"`
 }, err error) {
-	status, body := h.post(client(), "/v1/completions", fmt.Sprintf(`{"prompt": %q, "max_tokens": %d%s}`, prompt, n, fields))
+	quoted, err := json.Marshal(prompt)
+	if err != nil {
+		return "", usage, err
+	}
+	status, body := h.post(client(), "/v1/completions", fmt.Sprintf(`{"prompt": %s, "max_tokens": %d%s}`, quoted, n, fields))
 	var a struct {
 		Choices []struct{ Text string }
 		Usage   *struct {
@@ -170,6 +174,12 @@ func TestPrefix(t *testing.T) {
 	}
 	if cold != 0 || warm < 10 || own <= warm {
 		t.Errorf("%d, %d and %d tokens were known; the second begins like the first, the third is the first, which was not taken from", cold, warm, own)
+	}
+	// What was written becomes part of the next prompt: its text is that of a server that reads it for the first time.
+	next := "A river" + strings.TrimSuffix(wantA, "|") + " and then"
+	want, _ := text(open(t, func(o *Options) { o.Parallel = 1 }), next)
+	if got, known := text(h, next); got != want || known < own {
+		t.Errorf("the next turn: %q, read for the first time it gives %q; %d tokens were known, %d of them before", got, want, known, own)
 	}
 }
 

@@ -217,21 +217,24 @@ func (p *pool) admit() (active []*slot, more bool) {
 	return active, !p.closing || len(p.waiting) > 0
 }
 
-// known returns how many tokens of a prompt a session has read, but for the last one, whose logits are needed.
-func known(s *runtime.Session, prompt []int32) int {
-	n := min(s.Common(prompt), len(prompt)-1)
+// known returns how many tokens of a text a session has, but for the last one, whose logits are needed.
+func known(s *runtime.Session, text []int32) int { return cut(s, min(s.Common(text), len(text)-1)) }
+
+// cut returns n where the session can be cut to so many tokens, else 0.
+func cut(s *runtime.Session, n int) int {
 	if !s.CanTruncate(n) {
 		return 0
 	}
 	return n
 }
 
-// knows is known for a task: whoever asks for the log probabilities of a prompt has it read anew.
+// knows is known for a task's prompt: what the session did not compute as it would this prompt does not count, so that no text depends on
+// what came before it, and whoever asks for the log probabilities of a prompt has it read anew.
 func (p *pool) knows(s *runtime.Session, t *task) int {
 	if t.scores {
 		return 0
 	}
-	return known(s, t.prompt)
+	return cut(s, s.Reusable(min(s.Common(t.prompt), len(t.prompt)-1), len(t.prompt)))
 }
 
 // place returns the free slot for a task, nil when none is free, and the session to copy the beginning of its prompt from,
@@ -245,7 +248,7 @@ func (p *pool) place(t *task) (best *slot, from *runtime.Session) {
 	most, shared := 0, 0
 	for _, s := range p.slots {
 		n := p.knows(s.s, t)
-		if s.t == nil && n > most && n >= s.s.Len()-1 {
+		if s.t == nil && n > most && s.s.Common(t.prompt) >= s.s.Len()-1 {
 			best, most = s, n
 		}
 		if n > shared {
@@ -283,6 +286,7 @@ func (p *pool) begin(s *slot, from *runtime.Session, t *task) {
 	if n == 0 {
 		s.s.Reset()
 	}
+	s.s.Prompt(len(t.prompt))
 	if s.draft != nil && known(s.draft, t.prompt) == 0 {
 		s.draft.Reset()
 	}

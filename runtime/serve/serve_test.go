@@ -118,7 +118,7 @@ func open(t *testing.T, change func(*Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := runtime.Load(context.Background(), m, runtime.Options{})
+	e, err := runtime.Load(context.Background(), m, runtime.Options{Rounding: runtime.RoundFast})
 	if err != nil {
 		t.Fatal(err)
 	}

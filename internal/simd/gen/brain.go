@@ -127,7 +127,7 @@ func (g *fn) brainDot(dst, a int, m operand, broadcast bool) {
 	}
 	sib := scale | byte(index&7)<<3 | byte(base&7)
 	reg := byte(dst&7)<<3 | 4
-	code := append(brainCode(dst, a, x, base>>3, b), 2<<6|reg, sib, byte(m.disp), byte(m.disp>>8), byte(m.disp>>16), byte(m.disp>>24))
+	code := append(evex38(ppF3, 0x52, dst, a, x, base>>3, b), 2<<6|reg, sib, byte(m.disp), byte(m.disp>>8), byte(m.disp>>16), byte(m.disp>>24))
 	if d := m.disp / size; m.disp%size == 0 && d >= -128 && d < 128 {
 		code = append(code[:len(code)-6], 1<<6|reg, sib, byte(d))
 	}
@@ -138,15 +138,23 @@ func (g *fn) brainDot(dst, a int, m operand, broadcast bool) {
 // brainDotReg is brainDot of a register.
 func (g *fn) brainDotReg(dst, a, m int) {
 	g.op("// VDPBF16PS Z%d, Z%d, Z%d", m, a, dst)
-	g.raw(append(brainCode(dst, a, m>>4, m>>3, 0), 3<<6|byte(dst&7)<<3|byte(m&7))...)
+	g.raw(append(evex38(ppF3, 0x52, dst, a, m>>4, m>>3, 0), 3<<6|byte(dst&7)<<3|byte(m&7))...)
 }
 
-// brainCode is the prefix and the opcode: x and base are the upper bits of the last operand, b its broadcast bit.
-func brainCode(dst, a, x, base int, b byte) []byte {
+// brainRound emits VCVTNE2PS2BF16, which the Go assembler does not know either: the floats of lo rounded to bfloat16 in the lower half of dst,
+// those of hi in the upper.
+func (g *fn) brainRound(dst, hi, lo int) {
+	g.op("// VCVTNE2PS2BF16 Z%d, Z%d, Z%d", lo, hi, dst)
+	g.raw(append(evex38(ppF2, 0x72, dst, hi, lo>>4, lo>>3, 0), 3<<6|byte(dst&7)<<3|byte(lo&7))...)
+}
+
+// evex38 is the prefix, EVEX.512.0F38.W0, and the opcode: v is the second operand, x and base are the upper bits of the last, b its
+// broadcast bit.
+func evex38(pp int, opcode byte, dst, v, x, base int, b byte) []byte {
 	not := func(bit, at int) byte { return byte(1-bit&1) << at }
 	return []byte{0x62,
 		not(dst>>3, 7) | not(x, 6) | not(base, 5) | not(dst>>4, 4) | 2,
-		byte(^a&15)<<3 | 1<<2 | 2,
-		2<<5 | b | not(a>>4, 3),
-		0x52}
+		byte(^v&15)<<3 | 1<<2 | byte(pp),
+		2<<5 | b | not(v>>4, 3),
+		opcode}
 }

@@ -57,15 +57,26 @@ func tileAddr(j, disp int) string {
 	return third(o.base, o.index, o.times, o.disp)
 }
 
-// askTiles asks for the next lines of the tiles, disp bytes on. AVX2 CPUs bring more without being asked where there are four streams.
+// askTiles asks for the next lines of the tiles, disp bytes on. AVX2 CPUs bring more without being asked where there are four streams, and
+// those with AMX no more if they are asked farther ahead.
 func (k kernel) askTiles(tiles, disp int) {
-	if k.isa == avx512 || tiles == 1 {
-		k.ask(func(ahead int) (a []string) {
-			for j := range tiles {
-				a = append(a, tileAddr(j, ahead+disp))
+	addr := func(ahead int) (a []string) {
+		for j := range tiles {
+			a = append(a, tileAddr(j, ahead+disp))
+		}
+		return a
+	}
+	switch {
+	case k.isa == avx512 && tiles > 1:
+		near := prefetches("PREFETCHT1", addr(prefetchL2))
+		k.nearOrFar(near, func(ahead int) []string {
+			if ahead == aheads[0] {
+				return near
 			}
-			return a
+			return prefetches("PREFETCHT0", addr(ahead))
 		})
+	case tiles == 1:
+		k.ask(addr)
 	}
 }
 

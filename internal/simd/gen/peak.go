@@ -1,5 +1,7 @@
 package gen
 
+import "fmt"
+
 func peakFile() *file {
 	f := &file{name: "peak", about: `
 Loops on registers alone: what the machine could do if memory were free.`}
@@ -20,9 +22,14 @@ Loops on registers alone: what the machine could do if memory were free.`}
 		g.load("p", "SI")
 		g.load("n", "CX")
 		if v == avx2 {
-			readStreams(g, v)
+			readStreams(kernel{g, v}, 0)
 			continue
 		}
+		one := g.label("one")
+		g.op("CMPB ·askAhead(SB), $1")
+		g.op("JNE %s", one)
+		readStreams(kernel{g, v}, 512)
+		g.at(one)
 		g.loop("CX", 1, func() {
 			kernel{g, v}.ask(lines("SI", 256))
 			for i := 0; i < 256; i += v.bytes {
@@ -35,21 +42,27 @@ Loops on registers alone: what the machine could do if memory were free.`}
 	return f
 }
 
-// readStreams reads the four quarters of the memory at once: more than that brings no more, and asking for lines ahead brings
-// less (docs/performance.md).
-func readStreams(g *fn, v isa) {
+// readStreams reads the four quarters of the memory at once: more than that brings no more. Where ahead is not 0 it asks for lines so many bytes
+// ahead, which brings more or less, according to the CPU (docs/performance.md).
+func readStreams(k kernel, ahead int) {
+	g, v := k.fn, k.isa
 	g.op("MOVQ CX, DX")
 	g.op("SHLQ $6, DX")
 	g.op("LEAQ (SI)(DX*2), DI")
 	g.op("ADDQ DX, DI")
 	g.loop("CX", 1, func() {
 		for j := range 4 {
-			for h := range 2 {
+			at := func(disp int) string {
 				if j == 3 {
-					g.op("VMOVUPS %d(DI), %s", 32*h, v.r(2*j+h))
-				} else {
-					g.op("VMOVUPS %s, %s", third("SI", "DX", j, 32*h), v.r(2*j+h))
+					return fmt.Sprintf("%d(DI)", disp)
 				}
+				return third("SI", "DX", j, disp)
+			}
+			if ahead > 0 {
+				g.op("PREFETCHT0 %s", at(ahead))
+			}
+			for h := range 64 / v.bytes {
+				g.op("VMOVUPS %s, %s", at(v.bytes*h), v.r(2*j+h))
 			}
 		}
 		g.op("ADDQ $64, SI")

@@ -322,10 +322,12 @@ func matVec(f *file, v isa, c codes, kd kind) {
 
 // How far ahead of the codes in use the next ones are asked for, in bytes.
 const (
-	prefetch    = 2048 // but for AVX-512
-	prefetchL2  = 1024 // AVX-512, to the second cache
-	prefetchFar = 6144 // AVX-512 where farAhead says so
+	prefetch   = 2048 // but for AVX-512
+	prefetchL2 = 1024 // AVX-512, to the second cache, where a CPU is not asked farther (see askAhead of package simd)
 )
+
+// aheads are the distances that askAhead stands for, from 1 on, to the first cache.
+var aheads = []int{2048, 6144}
 
 // ask asks for lines that will be read soon, at the addresses that addr gives for displacements.
 func (k kernel) ask(addr func(disp int) []string) {
@@ -333,19 +335,23 @@ func (k kernel) ask(addr func(disp int) []string) {
 		k.ops(prefetches("PREFETCHT0", addr(prefetch)))
 		return
 	}
-	k.nearOrFar(prefetches("PREFETCHT1", addr(prefetchL2)), prefetches("PREFETCHT0", addr(prefetchFar)))
+	k.nearOrFar(prefetches("PREFETCHT1", addr(prefetchL2)), func(ahead int) []string { return prefetches("PREFETCHT0", addr(ahead)) })
 }
 
-// nearOrFar does the instructions of the one or of the other list, which is not empty, according to the CPU.
-func (k kernel) nearOrFar(near, far []string) {
-	next, done := k.label("near"), k.label("asked")
-	k.op("CMPB ·farAhead(SB), $0")
+// nearOrFar does the instructions of near, or those for the distance that askAhead stands for.
+func (k kernel) nearOrFar(near []string, far func(ahead int) []string) {
+	next, farther, done := k.label("near"), k.label("far"), k.label("asked")
+	k.op("CMPB ·askAhead(SB), $1")
 	if len(near) == 0 {
-		k.op("JEQ %s", done)
-		k.ops(far)
-	} else {
-		k.op("JEQ %s", next)
-		k.ops(far)
+		next = done
+	}
+	k.op("JLT %s", next)
+	k.op("JGT %s", farther)
+	k.ops(far(aheads[0]))
+	k.op("JMP %s", done)
+	k.at(farther)
+	k.ops(far(aheads[1]))
+	if len(near) > 0 {
 		k.op("JMP %s", done)
 		k.at(next)
 		k.ops(near)

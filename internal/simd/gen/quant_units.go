@@ -36,10 +36,14 @@ var matUnits = []struct {
 	{codes4, centred, headerF32}, {codes4, affine, headerF32}, {codes8, signed, headerF32}, {codes8, signedAffine, headerF32},
 }
 
+// sideAhead is how far ahead tiles side by side are asked for, in bytes.
+const sideAhead = 2048
+
 const matUnitParams = "dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int"
 
-// unitActs lists how many rows of activations the kernels take.
-var unitActs = []int{1, 2, 3, 4, 8}
+// unitShapes lists how many rows of activations and how many tiles side by side the kernels take: more than one are more than one
+// stream of memory.
+var unitShapes = [][2]int{{1, 1}, {2, 1}, {3, 1}, {4, 1}, {8, 1}, {1, 4}}
 
 func unitFile() *file {
 	f := &file{name: "matunit", about: `
@@ -47,15 +51,19 @@ Quantized weights times one row of activations or a few, headers among the codes
 in matrix_quant.go for the meaning and acts_groups.go for where the activations of several rows are. Sums of a block are exact integers; the
 float operations that follow are the same, in the same order, in all kernels, so all give the same bits.`}
 	var b strings.Builder
-	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other.\n")
-	fmt.Fprintf(&b, "func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts int, %s) {\n\tswitch int(h)<<16 | int(c)<<12 | int(kd)<<8 | acts {\n", matUnitParams)
+	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other or side of them\n")
+	fmt.Fprintf(&b, "// side by side, qs bytes apart.\n")
+	fmt.Fprintf(&b, "func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts, side int, %s) {\n\tswitch int(h)<<20 | int(c)<<16 | int(kd)<<12 | acts<<4 | side {\n", matUnitParams)
 	for _, m := range matUnits {
-		for _, acts := range unitActs {
-			name := fmt.Sprintf("matUnit%s%s%sx%d", m.unitHeader.name, m.codes.name, m.kind.name, acts)
-			k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader, acts}
+		for _, s := range unitShapes {
+			name := fmt.Sprintf("matUnit%s%s%sx%d", m.unitHeader.name, m.codes.name, m.kind.name, s[0])
+			if s[1] > 1 {
+				name += fmt.Sprintf("side%d", s[1])
+			}
+			k := unitMul{newQuantKernel(f, avx512, name, "", matUnitParams, m.codes), m.kind, m.unitHeader, s[0], s[1], 0}
 			k.above = m.codes.limit == 0 // 128 is added to signed values
 			k.write()
-			fmt.Fprintf(&b, "\tcase int(header%s)<<16 | int(size%s)<<12 | int(kind%s)<<8 | %d:\n\t\t%s(%s)\n", m.unitHeader.name, m.codes.name, m.kind.name, acts, k.fn.name, names(matUnitParams))
+			fmt.Fprintf(&b, "\tcase int(header%s)<<20 | int(size%s)<<16 | int(kind%s)<<12 | %d<<4 | %d:\n\t\t%s(%s)\n", m.unitHeader.name, m.codes.name, m.kind.name, s[0], s[1], k.fn.name, names(matUnitParams))
 		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
@@ -70,10 +78,15 @@ type unitMul struct {
 	kd     kind
 	header unitHeader
 	acts   int
+	side   int // tiles side by side
+	tile   int // the one in work
 }
 
-// Registers: float sums from 0 on, integer sums from 8 on.
+// Registers: float sums from 0 on, integer sums from 8 on. Of tiles side by side each has its own integer sums and numbers of a unit.
 const (
+	unitSideD    = 4
+	unitSideDMin = 25
+
 	unitISum  = 8
 	unitCode  = 16 // a vector of codes
 	unitExtra = 17
@@ -87,22 +100,27 @@ const (
 )
 
 // General registers: DI the unit, SI the activations of up to four rows and DX the distance of the next four, R10 their scales, R11 their
-// other numbers and R8 the distance, BX dst and R9 the distance of rows, CX counts blocks, AX tiles.
+// other numbers and R8 the distance, BX dst and R9 the distance of rows, CX counts blocks, AX tiles. Of tiles side by side DX is the distance and
+// R8 three times that.
 func (k unitMul) write() {
 	k.load("tile", srcCodes)
 	k.load("tiles", "AX")
 	k.load("qs", "DX")
-	k.load("ms", "R8")
+	if k.side > 1 {
+		k.op("LEAQ (DX)(DX*2), R8")
+	} else {
+		k.load("ms", "R8")
+	}
 	k.load("ld", "R9")
 	k.op("SHLQ $2, R9")
 	k.unpackConstants()
-	k.loop("AX", 1, func() {
+	k.loop("AX", k.side, func() {
 		k.load("q", srcQ)
 		k.load("meta", "R10")
 		k.load("off", "R11")
 		k.op("ADDQ R10, R11")
 		k.load("blocks", "CX")
-		k.moveSums(true, "BX", "ADDQ R9, BX", k.acts, 1, func(t, _ int) int { return t })
+		k.moveSums(true, "BX", "ADDQ R9, BX", k.acts, k.side, func(t, j int) int { return t*k.side + j })
 		switch k.header {
 		case headerF32:
 			k.loop("CX", 1, k.group)
@@ -112,10 +130,46 @@ func (k unitMul) write() {
 		default:
 			k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 		}
-		k.moveSums(false, "BX", "ADDQ R9, BX", k.acts, 1, func(t, _ int) int { return t })
-		k.op("ADDQ $64, %s", k.arg("dst"))
+		k.moveSums(false, "BX", "ADDQ R9, BX", k.acts, k.side, func(t, j int) int { return t*k.side + j })
+		k.op("ADDQ $%d, %s", 64*k.side, k.arg("dst"))
+		if k.side > 1 { // DI is behind the first of them
+			k.op("ADDQ R8, %s", srcCodes)
+		}
 	})
 	k.ret()
+}
+
+// tiles calls f for each of the tiles side by side.
+func (k unitMul) tiles(f func(k unitMul)) {
+	for k.tile = 0; k.tile < k.side; k.tile++ {
+		f(k)
+	}
+}
+
+// at is the memory of the tile in work, disp bytes on.
+func (k unitMul) at(disp int) string {
+	switch {
+	case k.tile == 0:
+		return fmt.Sprintf("%d(%s)", disp, srcCodes)
+	case k.tile == 3:
+		return fmt.Sprintf("%d(%s)(R8*1)", disp, srcCodes)
+	}
+	return fmt.Sprintf("%d(%s)(DX*%d)", disp, srcCodes, k.tile)
+}
+
+// d and dMin are the registers of a unit's scale and minimum.
+func (k unitMul) d() int {
+	if k.side > 1 {
+		return unitSideD + k.tile
+	}
+	return unitD
+}
+
+func (k unitMul) dMin() int {
+	if k.side > 1 {
+		return unitSideDMin + k.tile
+	}
+	return unitDMin
 }
 
 // unpackConstants loads masks, a table and the sign bits.
@@ -137,18 +191,22 @@ func (k unitMul) unpackConstants() {
 
 // unit multiplies with n blocks behind one header.
 func (k unitMul) unit(n int) {
-	if k.header.name != "16" {
-		k.op("VCVTPH2PS (%s), %s", srcCodes, k.r(unitD))
-	}
-	if k.kd.affine { // the minimum is taken away
-		k.op("VCVTPH2PS 32(%s), %s", srcCodes, k.r(unitDMin))
-		k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(unitDMin))
-	}
-	for b := range n {
-		k.fetch(b)
-		for p := range k.kd.parts() {
-			k.part(b, p)
+	k.tiles(func(k unitMul) {
+		if k.header.name != "16" {
+			k.op("VCVTPH2PS %s, %s", k.at(0), k.r(k.d()))
 		}
+		if k.kd.affine { // the minimum is taken away
+			k.op("VCVTPH2PS %s, %s", k.at(32), k.r(k.dMin()))
+			k.op("VPXORD %s, %s, %[2]s", k.r(unitSign), k.r(k.dMin()))
+		}
+	})
+	for b := range n {
+		k.tiles(func(k unitMul) {
+			k.fetch(b)
+			for p := range k.kd.parts() {
+				k.part(b, p)
+			}
+		})
 	}
 	k.op("ADDQ $%d, %s", k.header.bytes, srcCodes)
 	k.advance(n)
@@ -159,17 +217,23 @@ func (k unitMul) group() {
 	k.load("unit", "R12")
 	k.op("SUBQ R12, CX")
 	k.op("INCQ CX")
-	k.op("VMOVUPS (%s), %s", srcCodes, k.r(unitScale))
+	k.tiles(func(k unitMul) {
+		k.op("VMOVUPS %s, %s", k.at(0), k.r(k.d()))
+		if k.kd.affine {
+			k.zero(k.dMin())
+			k.op("VADDPS %s, %s, %[2]s", k.at(64), k.r(k.dMin()))
+			k.op("VMULPS %s, %s, %[2]s", k.r(k.d()), k.r(k.dMin()))
+		}
+	})
 	if k.kd.affine {
-		k.zero(unitMin)
-		k.op("VADDPS 64(%s), %s, %[2]s", srcCodes, k.r(unitMin))
-		k.op("VMULPS %s, %s, %[2]s", k.r(unitScale), k.r(unitMin))
 		k.op("ADDQ $64, %s", srcCodes)
 	}
 	k.op("ADDQ $64, %s", srcCodes)
 	k.loop("R12", 1, func() {
-		k.fetch(0)
-		k.part(0, 0)
+		k.tiles(func(k unitMul) {
+			k.fetch(0)
+			k.part(0, 0)
+		})
 		k.advance(1)
 	})
 }
@@ -185,14 +249,26 @@ func (k unitMul) advance(n int) {
 // fetch asks for codes far behind those of block b where so many instructions belong to a block that the CPU cannot look that far ahead by
 // itself, or where it is one that does not. With the first block it asks for a header's lines too: here they come in the order of memory, and not in that of use.
 func (k unitMul) fetch(b int) {
-	if k.codes.name == "8" && k.acts < 8 { // so few instructions that nobody needs to be asked
+	if k.codes.name == "8" && k.acts < 8 && k.side == 1 { // so few instructions that nobody needs to be asked
 		return
 	}
 	at := k.header.bytes + b*k.codes.bytes
-	ask := func(op string, disp, bytes int) []string { return prefetches(op, lines(srcCodes, bytes)(disp)) }
-	var near, far []string
+	ask := func(op string, disp, bytes int) (ops []string) {
+		for l := 0; l < bytes; l += 64 {
+			ops = append(ops, op+" "+k.at(disp+l))
+		}
+		return ops
+	}
+	if k.side > 1 {
+		if b == 0 && k.header.bytes > 0 {
+			k.ops(ask("PREFETCHT0", sideAhead, k.header.bytes))
+		}
+		k.ops(ask("PREFETCHT0", sideAhead+at, k.codes.bytes))
+		return
+	}
+	var near []string
 	if b == 0 {
-		near, far = ask("PREFETCHT0", 64, k.header.bytes-64), ask("PREFETCHT0", prefetchFar, k.header.bytes)
+		near = ask("PREFETCHT0", 64, k.header.bytes-64)
 	}
 	switch {
 	case k.acts == 8 || k.acts == 4:
@@ -200,7 +276,12 @@ func (k unitMul) fetch(b int) {
 	case k.acts == 1 && k.codes.name == "6":
 		near = append(near, ask("PREFETCHT1", 512+at, k.codes.bytes)...)
 	}
-	k.nearOrFar(near, append(far, ask("PREFETCHT0", prefetchFar+at, k.codes.bytes)...))
+	k.nearOrFar(near, func(ahead int) (far []string) {
+		if b == 0 {
+			far = ask("PREFETCHT0", ahead, k.header.bytes)
+		}
+		return append(far, ask("PREFETCHT0", ahead+at, k.codes.bytes)...)
+	})
 }
 
 // lanes is how many rows of activations lie side by side.
@@ -228,7 +309,11 @@ func (k unitMul) part(b, p int) {
 	} else if k.acts < 4 || k.apart() { // sums on their way hide the latency
 		chains = 2
 	}
-	isum := func(t, c int) int { return unitISum + t*chains + c }
+	isum := func(t, c int) int { return unitISum + (t+k.tile)*chains + c }
+	scale, low := unitScale, unitMin
+	if k.header == headerF32 {
+		scale, low = k.d(), k.dMin()
+	}
 	other := func(t int) string { return k.of("R11", "R8", t, 4, 4*(k.kd.parts()*b+p)) }
 	for t := range k.acts {
 		for c := range chains {
@@ -255,10 +340,10 @@ func (k unitMul) part(b, p int) {
 			k.op("VPADDD %s, %s, %[2]s", k.r(isum(t, 1)), s)
 		}
 		k.op("VCVTDQ2PS %s, %[1]s", s)
-		k.op("VMULPS %s, %s, %[2]s", k.r(unitScale), s)
-		k.op("VFMADD231PS.BCST %s, %s, %s", k.of("R10", "R8", t, 4, 4*b), s, k.r(t))
+		k.op("VMULPS %s, %s, %[2]s", k.r(scale), s)
+		k.op("VFMADD231PS.BCST %s, %s, %s", k.of("R10", "R8", t, 4, 4*b), s, k.r(t+k.tile))
 		if k.kd.affine {
-			k.op("VFMADD231PS.BCST %s, %s, %s", other(t), k.r(unitMin), k.r(t))
+			k.op("VFMADD231PS.BCST %s, %s, %s", other(t), k.r(low), k.r(t+k.tile))
 		}
 	}
 }
@@ -269,7 +354,7 @@ func (k unitMul) apart() bool { return k.codes.name == "4" && k.acts <= 4 }
 // vector makes vector i of the codes at disp. Operands come straight from memory: a CPU looks so many instructions ahead, and the fewer a
 // block takes the more of it is on its way.
 func (k unitMul) vector(disp, i int) {
-	plane := func(p int) string { return fmt.Sprintf("%d(%s)", disp+64*p, srcCodes) }
+	plane := func(p int) string { return k.at(disp + 64*p) }
 	code := k.r(unitCode)
 	if k.codes.name == "8" {
 		k.op("VPXORD %s, %s, %s", plane(i), k.r(unitMask1), code)
@@ -310,18 +395,18 @@ func (k unitMul) mergeBits(plane string, a, b int) {
 // scales makes the scale of part p of block b, and its minimum.
 func (k unitMul) scales(b, p int) {
 	number := func(extend string, disp, unit, to int) {
-		k.op("%s %d(%s), %s", extend, disp, srcCodes, k.r(to))
+		k.op("%s %s, %s", extend, k.at(disp), k.r(to))
 		k.op("VCVTDQ2PS %s, %[1]s", k.r(to))
 		k.op("VMULPS %s, %s, %[2]s", k.r(unit), k.r(to))
 	}
 	switch k.header {
 	case header16:
-		k.op("VCVTPH2PS %d(%s), %s", 32*b, srcCodes, k.r(unitScale))
+		k.op("VCVTPH2PS %s, %s", k.at(32*b), k.r(unitScale))
 	case headerQ4:
-		number("VPMOVZXBD", 64+32*b, unitD, unitScale)
-		number("VPMOVZXBD", 80+32*b, unitDMin, unitMin)
+		number("VPMOVZXBD", 64+32*b, k.d(), unitScale)
+		number("VPMOVZXBD", 80+32*b, k.dMin(), unitMin)
 	case headerQ6:
-		number("VPMOVSXBD", 32+32*b+16*p, unitD, unitScale)
+		number("VPMOVSXBD", 32+32*b+16*p, k.d(), unitScale)
 	}
 }
 

@@ -63,6 +63,9 @@ func (g *fn) tileDot(unsigned bool, dst, a, b int) {
 	g.vex(pp, 0x5e, b, 0, 0, byte(0xc0|dst<<3|a))
 }
 
+// tileDotBrain emits dst += a * b for pairs of bfloat16.
+func (g *fn) tileDotBrain(dst, a, b int) { g.vex(ppF3, 0x5c, b, 0, 0, byte(0xc0|dst<<3|a)) }
+
 // tileConfig loads the shapes of the tiles from the 64 bytes at base; tileRelease forgets them.
 func (g *fn) tileConfig(base string) {
 	g.vex(ppNone, 0x49, -1, generals[base], 0, byte(generals[base]&7))
