@@ -129,9 +129,10 @@ func (m *Matrix) mulUnits(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				d, other := f.numbersFrom(meta, x.blocks, 0)
 				_, _, _ = q[m.blocks*blockCols-1], d[m.blocks-1], other[m.blocks*f.kind.parts()-1]
 				run := func(at, tiles, side int) {
-					if tiles > 0 {
-						matUnitKernel(m.headers, f.codes, f.kind, 1, side, &dst[r*ld+at*tileRows16], ld, &m.data[(t+at)*m.tileBytes], &q[0], m.tileBytes, &d[0], 0, 4*f.other()*x.blocks,
-							m.blocks, m.unit, tiles, init)
+					if tiles > 0 { // each of side streams goes on from tile to tile
+						each := tiles / side
+						matUnitKernel(m.headers, f.codes, f.kind, 1, side, &dst[r*ld+at*tileRows16], each*tileRows16, &m.data[(t+at)*m.tileBytes], &q[0], each*m.tileBytes, &d[0], 0,
+							4*f.other()*x.blocks, m.blocks, m.unit, tiles, init)
 					}
 				}
 				abreast := 0

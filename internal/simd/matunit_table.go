@@ -2,8 +2,8 @@
 
 package simd
 
-// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other or side of them
-// side by side, qs bytes apart.
+// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other, or in side
+// rows of tiles, qs bytes and ld sums apart, of which one tile each is multiplied at a time.
 func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts, side int, dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int) {
 	switch int(h)<<20 | int(c)<<16 | int(kd)<<12 | acts<<4 | side {
 	case int(header16)<<20 | int(size8)<<16 | int(kindS)<<12 | 1<<4 | 1:

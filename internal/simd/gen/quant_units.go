@@ -36,8 +36,8 @@ var matUnits = []struct {
 	{codes4, centred, headerF32}, {codes4, affine, headerF32}, {codes8, signed, headerF32}, {codes8, signedAffine, headerF32},
 }
 
-// sideAhead is how far ahead tiles side by side are asked for, in bytes.
-const sideAhead = 2048
+// sideAhead is how far ahead rows of tiles side by side are asked for, in bytes, to the second cache.
+const sideAhead = 1024
 
 const matUnitParams = "dst *float32, ld int, tile *byte, q *int8, qs int, meta *float32, ms int, off int, blocks int, unit int, tiles int, init int"
 
@@ -51,8 +51,8 @@ Quantized weights times one row of activations or a few, headers among the codes
 in matrix_quant.go for the meaning and acts_groups.go for where the activations of several rows are. Sums of a block are exact integers; the
 float operations that follow are the same, in the same order, in all kernels, so all give the same bits.`}
 	var b strings.Builder
-	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other or side of them\n")
-	fmt.Fprintf(&b, "// side by side, qs bytes apart.\n")
+	fmt.Fprintf(&b, "// matUnitKernel runs the kernel of those codes and that kind for so many rows of activations and tiles, one behind the other, or in side\n")
+	fmt.Fprintf(&b, "// rows of tiles, qs bytes and ld sums apart, of which one tile each is multiplied at a time.\n")
 	fmt.Fprintf(&b, "func matUnitKernel(h headerLayout, c codeLayout, kd codeKind, acts, side int, %s) {\n\tswitch int(h)<<20 | int(c)<<16 | int(kd)<<12 | acts<<4 | side {\n", matUnitParams)
 	for _, m := range matUnits {
 		for _, s := range unitShapes {
@@ -101,7 +101,7 @@ const (
 
 // General registers: DI the unit, SI the activations of up to four rows and DX the distance of the next four, R10 their scales, R11 their
 // other numbers and R8 the distance, BX dst and R9 the distance of rows, CX counts blocks, AX tiles. Of tiles side by side DX is the distance and
-// R8 three times that.
+// R8 three times that, and R9 that of their results.
 func (k unitMul) write() {
 	k.load("tile", srcCodes)
 	k.load("tiles", "AX")
@@ -120,7 +120,7 @@ func (k unitMul) write() {
 		k.load("off", "R11")
 		k.op("ADDQ R10, R11")
 		k.load("blocks", "CX")
-		k.moveSums(true, "BX", "ADDQ R9, BX", k.acts, k.side, func(t, j int) int { return t*k.side + j })
+		k.moveSums(true, "BX", "ADDQ R9, BX", k.acts*k.side, 1, func(t, _ int) int { return t })
 		switch k.header {
 		case headerF32:
 			k.loop("CX", 1, k.group)
@@ -130,11 +130,8 @@ func (k unitMul) write() {
 		default:
 			k.loop("CX", k.header.blocks, func() { k.unit(k.header.blocks) })
 		}
-		k.moveSums(false, "BX", "ADDQ R9, BX", k.acts, k.side, func(t, j int) int { return t*k.side + j })
-		k.op("ADDQ $%d, %s", 64*k.side, k.arg("dst"))
-		if k.side > 1 { // DI is behind the first of them
-			k.op("ADDQ R8, %s", srcCodes)
-		}
+		k.moveSums(false, "BX", "ADDQ R9, BX", k.acts*k.side, 1, func(t, _ int) int { return t })
+		k.op("ADDQ $64, %s", k.arg("dst"))
 	})
 	k.ret()
 }
@@ -261,9 +258,9 @@ func (k unitMul) fetch(b int) {
 	}
 	if k.side > 1 {
 		if b == 0 && k.header.bytes > 0 {
-			k.ops(ask("PREFETCHT0", sideAhead, k.header.bytes))
+			k.ops(ask("PREFETCHT1", sideAhead, k.header.bytes))
 		}
-		k.ops(ask("PREFETCHT0", sideAhead+at, k.codes.bytes))
+		k.ops(ask("PREFETCHT1", sideAhead+at, k.codes.bytes))
 		return
 	}
 	var near []string
