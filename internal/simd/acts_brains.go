@@ -77,6 +77,10 @@ func (m *Matrix) mulPrompt(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	s := scratches.Get().(*scratch)
 	own := promptScratches.Get().(*promptScratch)
 	rows := brainRows{x.prompt.q, 64, brainBlock, x.prompt.gs, x.rows}
+	chunk := brainChunk
+	if x.rows <= pairRows { // they meet weights once
+		chunk = rowsChunk
+	}
 	for ; n > 0; t, n, dst = t+2*promptPairs, n-2*promptPairs, dst[min(len(dst), promptPairs*pairRows):] {
 		pairs := min(promptPairs, (n+1)/2)
 		own.sums = grow(own.sums, x.rows*pairs*pairRows)
@@ -98,8 +102,8 @@ func (m *Matrix) mulPrompt(dst []float32, ld int, x *Acts, t, n int, add bool) {
 				default:
 					w.ask(m, t, b+blocks, x.rows)
 				}
-				for l := 0; l < blocks; l += brainChunk {
-					w.mul(own.sums[p*x.rows*pairRows:][:x.rows*pairRows], pairRows, rows, l, min(brainChunk, blocks-l), 1, add || b+l > 0)
+				for l := 0; l < blocks; l += chunk {
+					w.mul(own.sums[p*x.rows*pairRows:][:x.rows*pairRows], pairRows, rows, l, min(chunk, blocks-l), 1, add || b+l > 0)
 				}
 			}
 		}
