@@ -37,6 +37,7 @@ func (c *compiler) attention(n *model.Node) error {
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
 	var block int
+	var tiled bool
 	var b *batch
 	var query, out []float32
 	loop := func(t, _ int) {
@@ -48,17 +49,18 @@ func (c *compiler) attention(n *model.Node) error {
 			}
 			first := t / a.KVHeads * block
 			hi, cache, kv := min(first+block, p.n), p.s.caches[id], t%a.KVHeads
-			if spec.kind == cacheQ80 && !b.prompt {
+			if spec.kind == cacheQ80 && !tiled {
 				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width)
 			} else {
-				attend(a, p, cache, kv, first, hi, query, out, qw, width, b.prompt)
+				attend(a, p, cache, kv, first, hi, query, out, qw, width, tiled)
 			}
 			return
 		}
 	}
 	c.step("attention", func(x *batch) {
 		b = x
-		block = attendBlock(a, b.prompt)
+		tiled = b.prompt && a.HeadDim >= tileDim
+		block = attendBlock(a, tiled)
 		query, out = b.f(qb, qw), b.f(dst, width)
 		key, value := b.f(kb, kw), b.f(vb, vw)
 		tasks := 0

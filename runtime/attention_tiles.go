@@ -8,6 +8,9 @@ import "github.com/parelm/pare/internal/simd"
 // tileRows is how many rows meet a page together: their scores stay in the first cache.
 const tileRows = 128
 
+// tileDim is how many dimensions keys must have: narrower ones would be mostly padding. Tests change it.
+var tileDim = 32
+
 // tilePage is the rows of a task and a page of one head.
 type tilePage struct {
 	q, p         []byte // rows of bfloat16: queries, exponentials
