@@ -14,11 +14,11 @@ import (
 // a larger score turns up. Pages start at fixed positions and a row meets the same ones in the same order whoever is
 // beside it, so its bits depend on neither the batch nor the cut of the prompt.
 
-// attendRows is about how many rows, queries times heads, one task computes; of a prompt that goes through tiles more, since a page is
+// attendRows is about how many rows, queries times heads, one task computes; of one that goes through tiles more, since a page is
 // made ready for them each time.
 const (
 	attendRows = 96
-	promptRows = 256
+	tiledRows  = 256
 )
 
 func (c *compiler) attention(n *model.Node) error {
@@ -81,10 +81,10 @@ func (c *compiler) attention(n *model.Node) error {
 }
 
 // attendBlock is how many queries one task computes.
-func attendBlock(a *model.Attention, prompt bool) int {
+func attendBlock(a *model.Attention, tiled bool) int {
 	rows := attendRows
-	if prompt {
-		rows = promptRows
+	if tiled {
+		rows = tiledRows
 	}
 	return max(1, rows*a.KVHeads/a.Heads)
 }
@@ -104,12 +104,12 @@ func sized[T any](p *[]T, n int) []T {
 	return (*p)[:n]
 }
 
-// attend computes rows [lo,hi) of a part for the query heads of one key/value head, of a prompt with products of bfloat16.
-func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, prompt bool) {
+// attend computes rows [lo,hi) of a part for the query heads of one key/value head, tiled with products of bfloat16.
+func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, tiled bool) {
 	group, spec := a.Heads/a.KVHeads, &c.spec
 	rows := (hi - lo) * group
 	step := rows // that meet a page together
-	if prompt {
+	if tiled {
 		step = tileRows
 	}
 	w := attendScratches.Get().(*attendScratch)
@@ -121,7 +121,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		at := (i - lo) * group * a.HeadDim
 		simd.Scale(q[at:at+group*a.HeadDim], query[(p.lo+i)*qw+kv*group*a.HeadDim:][:group*a.HeadDim], float32(a.Scale))
 	}
-	if prompt {
+	if tiled {
 		w.tiles.begin(spec, q, rows)
 	}
 	clear(o)
@@ -138,7 +138,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
 		var keys, values []float32
-		if prompt {
+		if tiled {
 			wide = pageKeys
 			w.tiles.load(spec, &c.pages[pg], kv, n, buf)
 		} else {
@@ -147,7 +147,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		for at := 0; at < rows; at += step {
 			k := min(step, rows-at)
 			fade, here, top, sum, o := fade[:k], here[:k], top[at:at+k], sum[at:at+k], o[at*spec.valuePad:(at+k)*spec.valuePad]
-			if prompt {
+			if tiled {
 				w.tiles.scores(s, at, k)
 			} else {
 				simd.MulPanels(s, pageKeys, q, a.HeadDim, k, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
@@ -165,7 +165,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 			copy(fade, top)
 			simd.SoftmaxPage(s, pageKeys, wide, top, here)
 			fadeSums(fade, here, top, sum, o, spec.valuePad)
-			if prompt {
+			if tiled {
 				w.tiles.sums(o, s, k)
 			} else {
 				simd.MulPanels(o, spec.valuePad, s, pageKeys, k, values, panel, spec.valuePad, spec.valuePad/panel, n, true)

@@ -40,7 +40,7 @@ func (e *Engine) StepBatch(ctx context.Context, works []*Work) error {
 		}
 		w.Logits = w.Logits[:0]
 	}
-	var pending [2]batchWork // of text that is written, and of prompts
+	written, prompts := &batchWork{}, &batchWork{prompt: true}
 	flush := func(p *batchWork) error {
 		if len(p.parts) == 0 {
 			return nil
@@ -49,8 +49,6 @@ func (e *Engine) StepBatch(ctx context.Context, works []*Work) error {
 		*p = batchWork{prompt: p.prompt}
 		return err
 	}
-	written, prompts := &pending[0], &pending[1]
-	prompts.prompt = true
 	for _, w := range works {
 		if w.Session.stale(len(w.IDs)) { // all of it must be computed again: by itself
 			if err := w.alone(ctx); err != nil {

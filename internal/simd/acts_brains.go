@@ -35,7 +35,7 @@ func (p *promptActs) put(r int, x []float32) {
 	}
 }
 
-// PromptsFast reports whether Acts.Prompt changes anything here.
+// PromptsFast reports whether a prompt's activations have a form of their own here (Tiled).
 func PromptsFast() bool { return tiles && hasBrainDots }
 
 // promptShapes are the operands of the instruction that sets the shapes of tiles, by the rows of activations.
@@ -96,10 +96,9 @@ func (m *Matrix) mulPrompt(dst []float32, ld int, x *Acts, t, n int, add bool) {
 			blocks := min(rowsChunk, x.blocks-b)
 			for p := range pairs {
 				w := m.promptWeights(s, own.w, t+2*p, min(2, n-2*p), b, blocks)
-				switch {
-				case p+1 < pairs:
+				if p+1 < pairs {
 					w.ask(m, t+2*p+2, b, x.rows)
-				default:
+				} else {
 					w.ask(m, t, b+blocks, x.rows)
 				}
 				for l := 0; l < blocks; l += chunk {

@@ -71,8 +71,7 @@ func clearPanel(dst []byte, rows int) {
 // the other. C is [rows, 16*panels], its rows ldc apart. A sum is one chain over the blocks, as in Matrix.Mul of a prompt. It needs PromptsFast and
 // runs on the calling goroutine.
 func MulBrainPanels(c []float32, ldc int, a []byte, lda, rows int, b []byte, panels, blocks int, accumulate bool) {
-	switch {
-	case rows <= 0 || panels <= 0 || blocks <= 0 || ldc < panels*tileRows16 || lda < 64*blocks:
+	if rows <= 0 || panels <= 0 || blocks <= 0 || ldc < panels*tileRows16 || lda < 64*blocks {
 		panic(fmt.Sprintf("simd: %d rows, %d apart, of %d blocks in bfloat16, %d panels, results %d apart", rows, lda, blocks, panels, ldc))
 	}
 	step := blocks * brainBlock

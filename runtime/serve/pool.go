@@ -217,8 +217,11 @@ func (p *pool) admit() (active []*slot, more bool) {
 	return active, !p.closing || len(p.waiting) > 0
 }
 
-// known returns how many tokens of a text a session has, but for the last one, whose logits are needed.
-func known(s *runtime.Session, text []int32) int { return cut(s, min(s.Common(text), len(text)-1)) }
+// held returns how many tokens of a text a session holds, but for the last one, whose logits are needed.
+func held(s *runtime.Session, text []int32) int { return min(s.Common(text), len(text)-1) }
+
+// known is held where the session can be cut to that.
+func known(s *runtime.Session, text []int32) int { return cut(s, held(s, text)) }
 
 // cut returns n where the session can be cut to so many tokens, else 0.
 func cut(s *runtime.Session, n int) int {
@@ -234,7 +237,7 @@ func (p *pool) knows(s *runtime.Session, t *task) int {
 	if t.scores {
 		return 0
 	}
-	return cut(s, s.Reusable(min(s.Common(t.prompt), len(t.prompt)-1), len(t.prompt)))
+	return cut(s, s.Reusable(held(s, t.prompt), len(t.prompt)))
 }
 
 // place returns the free slot for a task, nil when none is free, and the session to copy the beginning of its prompt from,

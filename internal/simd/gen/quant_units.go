@@ -246,9 +246,6 @@ func (k unitMul) advance(n int) {
 // fetch asks for codes far behind those of block b where so many instructions belong to a block that the CPU cannot look that far ahead by
 // itself, or where it is one that does not. With the first block it asks for a header's lines too: here they come in the order of memory, and not in that of use.
 func (k unitMul) fetch(b int) {
-	if k.codes.name == "8" && k.acts < 8 && k.side == 1 { // so few instructions that nobody needs to be asked
-		return
-	}
 	at := k.header.bytes + b*k.codes.bytes
 	ask := func(op string, disp, bytes int) (ops []string) {
 		for l := 0; l < bytes; l += 64 {
@@ -257,10 +254,13 @@ func (k unitMul) fetch(b int) {
 		return ops
 	}
 	if k.side > 1 {
-		if b == 0 && k.header.bytes > 0 {
+		if b == 0 {
 			k.ops(ask("PREFETCHT1", sideAhead, k.header.bytes))
 		}
 		k.ops(ask("PREFETCHT1", sideAhead+at, k.codes.bytes))
+		return
+	}
+	if k.codes.name == "8" && k.acts < 8 { // so few instructions that nobody needs to be asked
 		return
 	}
 	var near []string
