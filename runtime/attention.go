@@ -38,6 +38,7 @@ func (c *compiler) attention(n *model.Node) error {
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
 	var block int
 	var tiled bool
+	coarse := c.e.rounding == RoundFast && simd.BytesFast()
 	var b *batch
 	var query, out []float32
 	loop := func(t, _ int) {
@@ -50,7 +51,7 @@ func (c *compiler) attention(n *model.Node) error {
 			first := t / a.KVHeads * block
 			hi, cache, kv := min(first+block, p.n), p.s.caches[id], t%a.KVHeads
 			if spec.kind == cacheQ80 && !tiled {
-				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width)
+				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width, coarse)
 			} else {
 				attend(a, p, cache, kv, first, hi, query, out, qw, width, tiled)
 			}

@@ -32,8 +32,9 @@ func BenchmarkAttention(b *testing.B) {
 			b.Fatal(err)
 		}
 		caches := make([]*cache, 22) // as many as there are layers, so that none stays in the processor's caches
+		memory := new(pageMemory)
 		for i := range caches {
-			caches[i] = &cache{spec: spec}
+			caches[i] = &cache{spec: spec, memory: memory}
 		}
 		for pos := range depth + most {
 			k, v := random(4*64), random(4*64)
@@ -41,7 +42,7 @@ func BenchmarkAttention(b *testing.B) {
 				c.put(pos, k, v)
 			}
 		}
-		bench := func(name string, n int, prompt bool) {
+		bench := func(name string, n int, coarse, prompt bool) {
 			b.Run(fmt.Sprintf("%s/%s", kind, name), func(b *testing.B) {
 				p, block := part{n: n, pos: depth}, attendBlock(a, prompt)
 				for i := 0; b.Loop(); i++ {
@@ -50,7 +51,7 @@ func BenchmarkAttention(b *testing.B) {
 						for lo := 0; lo < n; lo += block {
 							hi := min(lo+block, n)
 							if kind == cacheQ80 && !prompt {
-								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64)
+								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, coarse && simd.BytesFast())
 							} else {
 								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, prompt)
 							}
@@ -60,10 +61,14 @@ func BenchmarkAttention(b *testing.B) {
 				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "us/query")
 			})
 		}
-		bench("queries=1", 1, false)
-		bench(fmt.Sprintf("queries=%d", most), most, false)
+		for _, n := range []int{1, most} {
+			bench(fmt.Sprintf("queries=%d", n), n, true, false)
+			if kind == cacheQ80 && simd.BytesFast() {
+				bench(fmt.Sprintf("words=%d", n), n, false, false)
+			}
+		}
 		if simd.PromptsFast() {
-			bench(fmt.Sprintf("prompt=%d", most), most, true)
+			bench(fmt.Sprintf("prompt=%d", most), most, false, true)
 		}
 	}
 }

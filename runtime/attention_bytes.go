@@ -14,8 +14,13 @@ import (
 //	o += e^(top of the page - top so far) * sum_j e^(s_j - top of the page) * d_j * v_j,
 //
 // where e^() * d_j, at most the largest d_j of those that the row sees, is held in 15 bits. Sums are exact integers.
-// Beside the bytes themselves nothing is rounded coarser than in a cache of float16. A row meets a page's scales up to its own
+// Beside the bytes themselves nothing is rounded coarser than in a cache of float16. For those who write text (RoundFast) the row of a query is
+// bytes where products of them are faster, and so are a page's weights once those of the pages before add up to bytesEnough times its largest: then
+// a weight is off by 1/4000 of the sum of all at most. A row meets a page's scales up to its own
 // position and no further, so that its bits do not depend on what comes after it.
+
+// bytesEnough: see simd.MergeWords.
+const bytesEnough = 8
 
 // bytesScratch is what one task needs: queries, scores and weights of its rows with their scales, their sums, and the weights'
 // factors that a page has.
@@ -23,12 +28,13 @@ type bytesScratch struct {
 	q, p                       []int16
 	qd, s, pd, o, factor, unit []float32
 	top, sum, fade             []float32
+	narrow                     []bool // rows whose weights of a page are bytes
 }
 
 var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
 
-// attendBytes computes rows [lo,hi) of a part for the query heads of one key/value head.
-func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int) {
+// attendBytes computes rows [lo,hi) of a part for the query heads of one key/value head, coarsely with rows of bytes.
+func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, coarse bool) {
 	spec := &c.spec
 	group, kb, vb := a.Heads/a.KVHeads, spec.keyDim/32, spec.valueDim/32
 	rows := (hi - lo) * group
@@ -40,9 +46,14 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	pw, pd := sized(&w.p, rows*vb*pageKeys), sized(&w.pd, lanes*vb)
 	factor, unit := sized(&w.factor, vb*pageKeys), sized(&w.unit, vb)
 	top, sum, fade := sized(&w.top, lanes), sized(&w.sum, lanes), sized(&w.fade, lanes)
+	narrow := sized(&w.narrow, rows)
+	quantize, form, enough := simd.QuantizeWords, simd.RowWords, float32(math.Inf(1))
+	if coarse {
+		quantize, form, enough = simd.QuantizeBytes, simd.RowSigned, bytesEnough
+	}
 	n := group * spec.keyDim
 	for i := range hi - lo {
-		simd.QuantizeWords(q[i*n:(i+1)*n], qd[i*group*kb:(i+1)*group*kb], query[(p.lo+lo+i)*qw+kv*n:][:n])
+		quantize(q[i*n:(i+1)*n], qd[i*group*kb:(i+1)*group*kb], query[(p.lo+lo+i)*qw+kv*n:][:n])
 	}
 	simd.Scale(qd, qd, float32(a.Scale))
 	clear(o)
@@ -54,7 +65,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	if a.Window > 0 {
 		start = max(0, p.pos+lo-a.Window+1)
 	}
-	scores := simd.PairsShape{Rows: rows, Pairs: 16, C: pageKeys, A: spec.keyDim, B: panel * spec.keyDim, S: kb,
+	scores := simd.PairsShape{Form: form, Rows: rows, Pairs: 16, C: pageKeys, A: spec.keyDim, B: panel * spec.keyDim, S: kb,
 		Blocks: kb, BlockA: 32, BlockB: 32 * panel, BlockD: pageKeys, BlockS: 1}
 	sums := simd.PairsShape{Rows: rows, Panels: 32 / panel, C: spec.valuePad, A: vb * pageKeys, B: panel * pageKeys, S: 1,
 		Blocks: vb, BlockC: 32, BlockA: pageKeys, BlockB: 32 * pageKeys, BlockS: lanes}
@@ -84,7 +95,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 				mask(x, from, to)
 				bias(a, x[from:to], kv*group+r%group, pg*pageKeys+from)
 			}
-			simd.MergeWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, unit, hi-lo, top[lo:], sum[lo:], fade[lo:], pd[lo:], lanes)
+			simd.MergeWords(pw[lo*vb*pageKeys:], vb*pageKeys, s[lo*pageKeys:], pageKeys, n, factor, pageKeys, unit, hi-lo, top[lo:], sum[lo:], fade[lo:], pd[lo:], lanes, enough, narrow[lo:hi])
 		}
 		for r, f := range fade[:rows] {
 			if f != 1 {
@@ -92,7 +103,17 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 				simd.Scale(row, row, f)
 			}
 		}
-		simd.MulPairs(o, pw, page.values, nil, pd, &sums, true, next.values)
+		for lo, hi := 0, 0; lo < rows; lo = hi { // rows of one form
+			sums.Form = simd.RowWords
+			if narrow[lo] {
+				sums.Form = simd.RowUnsigned
+			}
+			for hi = lo + 1; hi < rows && narrow[hi] == narrow[lo]; {
+				hi++
+			}
+			sums.Rows = hi - lo
+			simd.MulPairs(o[lo*spec.valuePad:], pw[lo*vb*pageKeys:], page.values, nil, pd[lo:], &sums, true, next.values)
+		}
 	}
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]

@@ -69,12 +69,13 @@ func (p *page) gone() bool { return p.f == nil && p.h == nil && p.q == nil }
 // cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is gone
 // once it has left the window.
 type cache struct {
-	spec  cacheSpec
-	pages []page // side by side, so that attention, which reads one after the other, does not wait for them
-	spare []page
-	half  []byte // a key on its way into a page
-	codes []int8 // a key or a value on its way there
-	scale []float32
+	spec   cacheSpec
+	memory *pageMemory
+	pages  []page // side by side, so that attention, which reads one after the other, does not wait for them
+	spare  []page
+	half   []byte // a key on its way into a page
+	codes  []int8 // a key or a value on its way there
+	scale  []float32
 }
 
 func (s *cacheSpec) headKeys() int   { return pageKeys * s.keyDim }
@@ -94,15 +95,45 @@ func (s *cacheSpec) pageBytes() int {
 	return 2 * n
 }
 
-func (s *cacheSpec) newPage() page {
-	n := s.kvHeads * s.headSize()
+// newPage cuts a page from m.
+func (s *cacheSpec) newPage(m *pageMemory) page {
+	b := m.take(s.pageBytes())
 	switch s.kind {
 	case cacheF32:
-		return page{f: make([]float32, n)}
+		f, _ := simd.Float32s(b)
+		return page{f: f}
 	case cacheQ80:
-		return page{q: make([]int8, n), d: make([]float32, s.kvHeads*s.headScales())}
+		n := s.kvHeads * s.headSize()
+		d, _ := simd.Float32s(b[n:])
+		return page{q: simd.Int8s(b[:n]), d: d}
 	}
-	return page{h: make([]byte, 2*n)}
+	return page{h: b}
+}
+
+// pageMemory is what pages of a session's caches are cut from. A query reads all of them, one after the other, so those of long texts lie on large
+// pages: with small ones it waits for a translation every few thousand bytes. Short texts would leave most of a large page unused.
+type pageMemory struct {
+	total int    // bytes that were handed out, the first smallPages of them as they come
+	chunk []byte // what is left of the last one
+}
+
+const (
+	smallPages = 4 << 20
+	pageChunk  = 4 << 20
+)
+
+// take returns n zero bytes from a multiple of 8 on.
+func (m *pageMemory) take(n int) []byte {
+	if m.total += n; m.total <= smallPages {
+		return make([]byte, n)
+	}
+	size := (n + 63) &^ 63
+	if len(m.chunk) < size {
+		m.chunk = simd.LargePages(max(size, pageChunk))
+	}
+	b := m.chunk[:n:n]
+	m.chunk = m.chunk[size:]
+	return b
 }
 
 // page returns the page of a position, making it where it is new; it stays where it is until another one is made.
@@ -115,7 +146,7 @@ func (c *cache) page(pos int) *page {
 		if n := len(c.spare); n > 0 {
 			c.pages[p], c.spare = c.spare[n-1], c.spare[:n-1]
 		} else {
-			c.pages[p] = c.spec.newPage()
+			c.pages[p] = c.spec.newPage(c.memory)
 		}
 	}
 	return &c.pages[p]

@@ -45,10 +45,11 @@ func cacheKinds(t *testing.T, m *model.Model) {
 	}
 	var exact []float32
 	for _, c := range []struct {
-		kind  string
-		error float64
-	}{{"f32", 0}, {"f16", 2e-3}, {"bf16", 2e-2}, {"q8_0", 1e-2}} {
-		e, err := Load(context.Background(), m, Options{Cache: c.kind, Batch: 48})
+		kind     string
+		error    float64
+		rounding Rounding
+	}{{"f32", 0, RoundKernels}, {"f16", 2e-3, RoundKernels}, {"bf16", 2e-2, RoundKernels}, {"q8_0", 1e-2, RoundKernels}, {"q8_0", 2e-2, RoundFast}} {
+		e, err := Load(context.Background(), m, Options{Cache: c.kind, Batch: 48, Rounding: c.rounding})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,9 +21,9 @@ type Session struct {
 
 // NewSession returns an empty sequence.
 func (e *Engine) NewSession() *Session {
-	s := &Session{e: e}
+	s, memory := &Session{e: e}, new(pageMemory)
 	for _, spec := range e.plan.caches {
-		s.caches = append(s.caches, &cache{spec: spec})
+		s.caches = append(s.caches, &cache{spec: spec, memory: memory})
 	}
 	for _, n := range e.plan.states {
 		s.states = append(s.states, make([]float32, n))

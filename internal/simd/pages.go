@@ -38,3 +38,6 @@ func weightBytes(n int) ([]byte, *weightChunk) {
 	c.used += (n + 63) &^ 63
 	return b, c
 }
+
+// LargePages returns n zero bytes on large pages, if the system has some to give. They may take up to 2 MiB more than n.
+func LargePages(n int) []byte { return largePages((n + largePage - 1) &^ (largePage - 1))[:n:n] }

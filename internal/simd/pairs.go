@@ -6,24 +6,43 @@ import (
 	"unsafe"
 )
 
-// Attention over a cache of bytes: rows of words, which stand for queries or for the weights of keys, meet panels of bytes. The
-// sums are exact integers, so that all implementations agree on them.
+// Attention over a cache of bytes: rows of words, which stand for queries or for the weights of keys, meet panels of bytes, and so do rows of
+// bytes, which stand for them more coarsely. The sums are exact integers, so that all implementations agree on them.
 
-// WordMax is the magnitude that the largest value of a row of words has.
-const WordMax = math.MaxInt16
+// WordMax is the magnitude that the largest value of a row of words has, ByteMax that of a row of signed bytes.
+const (
+	WordMax = 255 * byteWords
+	ByteMax = 127
+
+	byteWords = 128 // an unsigned byte stands for so many words
+)
+
+// RowForm says what the values of rows are. Rows of bytes are made by QuantizeBytes and MergeWords, as the CPU's kernels read them: as bytes at the
+// beginning of where words of a block would be, which for signed ones are 32, or as words.
+type RowForm uint8
+
+const (
+	RowWords RowForm = iota
+	RowSigned
+	RowUnsigned
+)
+
+// BytesFast reports whether products of rows of bytes take less time here than those of rows of words.
+func BytesFast() bool { return impl == avx512 }
 
 // PairsShape says where the operands of MulPairs lie: distances are of elements.
 type PairsShape struct {
 	Rows, Pairs, Panels int // of a block
 	C, A, B, S          int // from a row to the next, in B from a panel
 	Blocks              int
+	Form                RowForm // Pairs is even where it is not RowWords
 	// From a block to the next; the products of blocks at the same place of C, BlockC 0, are added up.
 	BlockC, BlockA, BlockB, BlockD, BlockS int
 }
 
 // check panics where an operand is too short.
 func (p *PairsShape) check(c []float32, a []int16, b []int8, d, s []float32) {
-	if min(p.Rows, p.Pairs, p.Panels, p.Blocks) <= 0 || p.C < panel*p.Panels || p.A < 2*p.Pairs || min(p.B, p.S, p.BlockC, p.BlockA, p.BlockB, p.BlockD, p.BlockS) < 0 {
+	if min(p.Rows, p.Pairs, p.Panels, p.Blocks) <= 0 || p.C < panel*p.Panels || p.A < 2*p.Pairs || min(p.B, p.S, p.BlockC, p.BlockA, p.BlockB, p.BlockD, p.BlockS) < 0 || p.Form != RowWords && p.Pairs%2 != 0 || p.Form == RowSigned && p.Pairs != blockCols/2 {
 		panic(fmt.Sprintf("simd: products of pairs as %+v", *p))
 	}
 	last := p.Blocks - 1
@@ -35,7 +54,7 @@ func (p *PairsShape) check(c []float32, a []int16, b []int8, d, s []float32) {
 }
 
 // MulPairs computes C (+)= A·B for blocks of some panels B of 16 columns and 2*Pairs rows of bytes, in which the bytes of rows 2l and
-// 2l+1 lie side by side: element (2l+i, j) of a panel at b[32*l+2*j+i]. A is words [Rows, 2*Pairs], C float32 [Rows, 16*Panels].
+// 2l+1 lie side by side: element (2l+i, j) of a panel at b[32*l+2*j+i]. A is words or, by its form, bytes [Rows, 2*Pairs], C float32 [Rows, 16*Panels].
 // Element (r, j) of block k gets its integer sum times d[j], where d is not nil, and that times s[r*S+k*BlockS], in this order, the second
 // with the addition in one rounding. The magnitudes of a row of a block of A may add up to 2^31/128. What lies in next as B lies in b
 // is asked for on the way; nil is nothing. It runs on the calling goroutine.
@@ -60,7 +79,7 @@ func MulPairs(c []float32, a []int16, b []int8, d, s []float32, p *PairsShape, a
 				rows /= 2
 			}
 			groups := (p.Rows - r) / rows
-			widePairsKernel(rows, &c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, groups, fresh, &next[0],
+			widePairsKernel(p.Form, rows, &c[r*p.C], p.C, &a[r*p.A], p.A, &b[0], p.B, &d[0], stepD, &s[r*p.S], p.S, p.Pairs, p.Panels, groups, fresh, &next[0],
 				p.Blocks, toC, 2*p.BlockA, toB, toD, 4*p.BlockS, p.BlockC)
 			r += rows * groups
 		}
@@ -152,5 +171,48 @@ func QuantizeWords(q []int16, d []float32, x []float32) {
 			w[i] = inv
 		}
 		Words(q[b*blockCols:][:blockCols], v, w[:])
+	}
+}
+
+// QuantizeBytes makes rows of signed bytes of whole blocks of 32 values: see QuantizeWords. The largest magnitude becomes ByteMax.
+func QuantizeBytes(q []int16, d []float32, x []float32) {
+	same(len(x), len(q), blockCols*len(d))
+	const most = 16
+	var codes [most * blockCols]int8
+	var sums [2 * most]int32
+	for len(d) > 0 {
+		n := min(len(d), most)
+		quantize(codes[:n*blockCols], d[:n], sums[:2*n], x[:n*blockCols])
+		for b := range n {
+			signedRow(q[b*blockCols:][:blockCols], codes[b*blockCols:][:blockCols], sums[2*b]+sums[2*b+1])
+		}
+		q, d, x = q[n*blockCols:], d[n:], x[n*blockCols:]
+	}
+}
+
+// signedRow stores a block of a row of signed bytes, whose sum is given: behind them lies what the sums of products with bytes that have
+// 128 added begin with.
+func signedRow(q []int16, x []int8, sum int32) {
+	if impl == avx512 {
+		to := unsafe.Slice((*int8)(unsafe.Pointer(&q[0])), 2*len(q))
+		copy(to, x)
+		*(*int32)(unsafe.Pointer(&to[len(x)])) = -128 * sum
+		return
+	}
+	for i, v := range x {
+		q[i] = int16(v)
+	}
+}
+
+// unsignedRow makes bytes of words that are not negative, in place.
+func unsignedRow(p []int16) {
+	for i, v := range p {
+		p[i] = (v + byteWords/2) / byteWords
+	}
+	if impl == avx512 {
+		to := unsafe.Slice((*uint8)(unsafe.Pointer(&p[0])), 2*len(p))
+		for i, v := range p { // a byte is written where words have been read
+			to[i] = uint8(v)
+		}
 	}
 }

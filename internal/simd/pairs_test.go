@@ -3,6 +3,7 @@ package simd
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -12,7 +13,10 @@ func TestMulPairs(t *testing.T) {
 		r := rand.New(rand.NewPCG(81, 82))
 		for _, pairs := range []int{1, 2, 3, 8, 9, 16, 32} {
 			for m := 1; m <= 11; m++ {
-				p := PairsShape{Rows: m, Pairs: pairs, Panels: 1 + r.IntN(4), Blocks: 1 + r.IntN(3), S: 3 + r.IntN(3)}
+				p := PairsShape{Form: RowForm(r.IntN(3)), Rows: m, Pairs: pairs, Panels: 1 + r.IntN(4), Blocks: 1 + r.IntN(3), S: 3 + r.IntN(3)}
+				if p.Form == RowSigned && pairs != 16 || pairs%2 != 0 {
+					p.Form = RowWords
+				}
 				p.B, p.A, p.C = 2*panel*pairs+r.IntN(5), 6*pairs+r.IntN(3), panel*p.Panels+r.IntN(20)
 				p.BlockA, p.BlockB, p.BlockD = 2*pairs, p.Panels*p.B+r.IntN(3), panel*p.Panels+r.IntN(2)
 				p.BlockS = 1
@@ -38,6 +42,29 @@ func TestMulPairs(t *testing.T) {
 						b[i] = 127
 					}
 				}
+				values := slices.Clone(a)
+				for at := 0; p.Form != RowWords && at+2*pairs <= len(a); at++ {
+					if k := at % p.A / p.BlockA; at%p.A%p.BlockA != 0 || k > last {
+						continue
+					}
+					block, value := a[at:][:2*pairs], values[at:][:2*pairs]
+					if p.Form == RowSigned {
+						var codes [32]int8
+						var sum int32
+						for i, v := range value {
+							codes[i] = int8(max(-127, v>>8))
+							value[i] = int16(codes[i])
+							sum += int32(codes[i])
+						}
+						signedRow(block, codes[:], sum)
+						continue
+					}
+					for i, v := range value {
+						block[i] = min(v&math.MaxInt16, WordMax)
+						value[i] = (block[i] + 64) / 128
+					}
+					unsignedRow(block)
+				}
 				d, s, c := random(r, last*p.BlockD+p.Panels*panel), random(r, (m-1)*p.S+last*p.BlockS+1), random(r, last*p.BlockC+(m-1)*p.C+p.Panels*panel)
 				var next []int8
 				if m%2 == 0 {
@@ -52,7 +79,7 @@ func TestMulPairs(t *testing.T) {
 							for j := range p.Panels * panel {
 								var sum int64
 								for l := range 2 * pairs {
-									sum += int64(a[k*p.BlockA+i*p.A+l]) * int64(b[k*p.BlockB+j/panel*p.B+l/2*32+2*(j%panel)+l%2])
+									sum += int64(values[k*p.BlockA+i*p.A+l]) * int64(b[k*p.BlockB+j/panel*p.B+l/2*32+2*(j%panel)+l%2])
 								}
 								y, at := float32(sum), k*p.BlockC+i*p.C+j
 								if d != nil {
@@ -98,6 +125,23 @@ func TestWords(t *testing.T) {
 		x, q, d := random(r, 96), make([]int16, 96), make([]float32, 3)
 		for i := range 32 {
 			x[32+i] *= 1e-32
+		}
+		bytes, again, scale, scales := make([]int16, 96), make([]int8, 96), make([]float32, 3), make([]float32, 3)
+		QuantizeBytes(bytes, scale, x)
+		QuantizeRow(again, scales, x)
+		if !slices.Equal(scale, scales) {
+			t.Fatalf("scales %v of bytes, and %v", scale, scales)
+		}
+		// The products with a unit matrix are what the row holds.
+		ident, c := make([]int8, 2*512), make([]float32, 96)
+		for i := range 32 {
+			ident[i/16*512+i/2*32+2*(i%16)+i%2] = 1
+		}
+		MulPairs(c, bytes, ident, nil, []float32{1, 1, 1}, &PairsShape{Form: RowSigned, Rows: 3, Pairs: 16, Panels: 2, C: 32, A: 32, B: 512, S: 1, Blocks: 1}, false, nil)
+		for i, v := range c {
+			if v != float32(again[i]) {
+				t.Fatalf("%v became the byte %v, want %v", x[i], v, again[i])
+			}
 		}
 		QuantizeWords(q, d, x)
 		largest := [3]int16{}

@@ -60,17 +60,25 @@ func pageWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, st
 // MergeWords is pageWords for one page of several, of rows scores that are met page by page: top and sum are the references and sums of
 // the pages before, those of no scores -Inf and 0, and become those of all. It sets fade to what everything before must be multiplied
 // by to be relative to the new reference, and scale[b*lds+r] to what a word of block b of row r stands for, of which unit[b] is the part
-// that pageWords leaves open. top, sum, fade and the scales of a block are read and written, but in no way that matters, up to 16 values
-// behind the last row's.
-func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step int, unit []float32, rows int, top, sum, fade, scale []float32, lds int) {
+// that pageWords leaves open.
+//
+// Where the exponentials of the pages before add up to at least enough times the largest of this one, a row becomes unsigned bytes,
+// words over 128 rounded to the nearest, half up, and scale is for those; bytes tells which do.
+//
+// top, sum, fade and the scales of a block are read and written, but in no way that matters, up to 16 values behind the last row's.
+func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, step int, unit []float32, rows int, top, sum, fade, scale []float32, lds int, enough float32, bytes []bool) {
 	blocks := len(unit)
 	for r := 0; r < rows; r += panel {
 		m := min(panel, rows-r)
-		p, x, top, sum, fade, scale := p[r*ldp:], x[r*ldx:], top[r:][:panel], sum[r:][:panel], fade[r:][:panel], scale[r:]
+		p, x, top, sum, fade, scale, bytes := p[r*ldp:], x[r*ldx:], top[r:][:panel], sum[r:][:panel], fade[r:][:panel], scale[r:], bytes[r:][:m]
 		if impl == avx512 {
 			checkWords(p, ldp, x, ldx, n, factor, step, blocks, m)
 			_ = scale[(blocks-1)*lds+panel-1]
-			mergeWords(&p[0], ldp, &x[0], ldx, &factor[0], step, &unit[0], blocks, n, m, &top[0], &sum[0], &fade[0], &scale[0], lds)
+			var mask uint32
+			mergeWords(&p[0], ldp, &x[0], ldx, &factor[0], step, &unit[0], blocks, n, m, &top[0], &sum[0], &fade[0], &scale[0], lds, enough, &mask)
+			for i := range bytes {
+				bytes[i] = mask>>i&1 != 0
+			}
 			continue
 		}
 		var here, total [panel]float32
@@ -88,9 +96,16 @@ func MergeWords(p []int16, ldp int, x []float32, ldx, n int, factor []float32, s
 		Exp(fade[:m], fade[:m])
 		Exp(here[:m], here[:m])
 		for i, f := range here[:m] {
-			sum[i] = float32(sum[i]*fade[i]) + float32(total[i]*f)
+			before := float32(sum[i] * fade[i])
+			sum[i] = before + float32(total[i]*f)
 			for b, u := range unit {
 				scale[b*lds+i] = f * u
+			}
+			if bytes[i] = before >= enough*f; bytes[i] {
+				for b := range unit {
+					unsignedRow(p[i*ldp+b*step:][:n])
+					scale[b*lds+i] *= byteWords
+				}
 			}
 		}
 	}

@@ -16,7 +16,7 @@ func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step 
 	panic(noKernels)
 }
 
-func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int) {
+func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32) {
 	panic(noKernels)
 }
 

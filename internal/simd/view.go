@@ -22,6 +22,11 @@ func Uint16s(b []byte) ([]uint16, bool) {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(p)), len(b)/2), true
 }
 
+// Int8s returns the bytes of b as signed ones, without copying.
+func Int8s(b []byte) []int8 {
+	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+}
+
 // bytesOf returns the bytes of x, without copying.
 func bytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))

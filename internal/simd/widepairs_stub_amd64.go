@@ -5,13 +5,37 @@
 package simd
 
 //go:noescape
-func widePairs8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
 
 //go:noescape
-func widePairs4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
 
 //go:noescape
-func widePairs2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
 
 //go:noescape
-func widePairs1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
+
+//go:noescape
+func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)

@@ -4,18 +4,50 @@
 
 package simd
 
-func widePairs8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
 	panic(noKernels)
 }
 
-func widePairs4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
 	panic(noKernels)
 }
 
-func widePairs2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
 	panic(noKernels)
 }
 
-func widePairs1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	panic(noKernels)
+}
+
+func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
 	panic(noKernels)
 }

@@ -2,17 +2,33 @@
 
 package simd
 
-// widePairsKernel runs the kernel for groups of so many rows.
-func widePairsKernel(rows int, c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
-	switch rows {
-	case 8:
-		widePairs8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
-	case 4:
-		widePairs4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
-	case 2:
-		widePairs2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
-	case 1:
-		widePairs1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+// widePairsKernel runs the kernel for groups of so many rows of that form.
+func widePairsKernel(form RowForm, rows int, c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+	switch int(form)<<4 | rows {
+	case int(RowWords)<<4 | 8:
+		wideWords8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowWords)<<4 | 4:
+		wideWords4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowWords)<<4 | 2:
+		wideWords2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowWords)<<4 | 1:
+		wideWords1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowSigned)<<4 | 8:
+		wideSigned8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowSigned)<<4 | 4:
+		wideSigned4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowSigned)<<4 | 2:
+		wideSigned2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowSigned)<<4 | 1:
+		wideSigned1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowUnsigned)<<4 | 8:
+		wideUnsigned8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowUnsigned)<<4 | 4:
+		wideUnsigned4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowUnsigned)<<4 | 2:
+		wideUnsigned2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+	case int(RowUnsigned)<<4 | 1:
+		wideUnsigned1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
 	default:
 		panic(noKernels)
 	}

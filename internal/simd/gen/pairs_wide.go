@@ -8,34 +8,52 @@ import (
 // pairRows lists how many rows the kernels of AVX-512 take at a time: eight are the queries that share a head in many models.
 var pairRows = []int{8, 4, 2, 1}
 
+// rowForms lists the rows of RowForm, in its order.
+var rowForms = []string{"Words", "Signed", "Unsigned"}
+
 // widePairsParams: toC and so on lead from the end of a block to the next, in bytes; sums of blocks are added up where blockC is 0.
 const widePairsParams = mulPairsParams + ", blocks int, toC int, toA int, toB int, toD int, toS int, blockC int"
 
 func widePairsFile() *file {
 	f := &file{name: "widepairs", about: `
-Products of rows of words with panels of bytes, AVX-512 with VNNI: see pairs.go. The sums are those of the other kernels, and so are the
+Products of rows of words or bytes with panels of bytes, AVX-512 with VNNI: see pairs.go. The sums are those of the other kernels, and so are the
 float operations that follow.`}
+	order := make([]uint32, 16) // word 2i from the first half, word 2i+1 from the second
+	for i := range order {
+		order[i] = uint32(i) | uint32(i+16)<<16
+	}
+	f.datum("pairs_order", order)
 	var b strings.Builder
-	fmt.Fprintf(&b, "// widePairsKernel runs the kernel for groups of so many rows.\n")
-	fmt.Fprintf(&b, "func widePairsKernel(rows int, %s) {\n\tswitch rows {\n", widePairsParams)
-	for _, rows := range pairRows {
-		k := widePairs(f, rows)
-		fmt.Fprintf(&b, "\tcase %d:\n\t\t%s(%s)\n", rows, k.fn.name, names(widePairsParams))
+	fmt.Fprintf(&b, "// widePairsKernel runs the kernel for groups of so many rows of that form.\n")
+	fmt.Fprintf(&b, "func widePairsKernel(form RowForm, rows int, %s) {\n\tswitch int(form)<<4 | rows {\n", widePairsParams)
+	for _, form := range rowForms {
+		for _, rows := range pairRows {
+			k := widePairs(f, form, rows)
+			fmt.Fprintf(&b, "\tcase int(Row%s)<<4 | %d:\n\t\t%s(%s)\n", form, rows, k.fn.name, names(widePairsParams))
+		}
 	}
 	fmt.Fprintf(&b, "\tdefault:\n\t\tpanic(noKernels)\n\t}\n}\n")
 	f.table = b.String()
 	return f
 }
 
-// widePairs writes the kernel for groups of rows and some panels, two at a time: a pair of rows of bytes of a panel, as words, is one
-// register, and VPDPWSSD adds its products with a row's pair of words.
+// widePairs writes the kernel for groups of rows and some panels, two at a time. For rows of words a pair of rows of bytes of a panel, as words,
+// is one register, and VPDPWSSD adds its products with a row's pair of words. For rows of bytes it is two pairs, whose four bytes of a lane are brought
+// together, and VPDPBUSD does twice as much. One of its operands is unsigned: where rows are signed, those of a panel get 128 added, and
+// sums begin with what that makes too much.
 //
-// Registers: 0 to 15 the sums, 24 and 25 pairs of bytes of the panels as words, 26 and 27 a row's pair or scale in all lanes, 28 and 29
-// the scales of the panels' lanes.
-func widePairs(f *file, rows int) kernel {
-	k := newKernel(f, avx512, fmt.Sprintf("widePairs%d", rows), "", widePairsParams, "")
+// Registers: 0 to 15 the sums, 24 and 25 bytes of the panels, 26 and 27 a row's or its scale in all lanes, 28 and 29 the scales of the panels' lanes,
+// 30 the order of words, 31 the 128s.
+func widePairs(f *file, form string, rows int) kernel {
+	k := newKernel(f, avx512, fmt.Sprintf("wide%s%d", form, rows), "", widePairsParams, "")
 	const d, temp = "AX", "R13"
-	w := pairsKernel{k, rows, []string{"R11", "R12", "R14"}[:(rows+2)/3]}
+	w := pairsKernel{k, form, rows, []string{"R11", "R12", "R14"}[:(rows+2)/3]}
+	if form != "Words" {
+		w.op("VMOVDQU64 pairs_order<>(SB), %s", w.r(30))
+	}
+	if form == "Signed" {
+		w.words(0x80808080, 31)
+	}
 	w.frame = 16 // groups to go, panels
 	w.load("ldc", "R8")
 	w.load("lda", "R9")
@@ -106,6 +124,7 @@ func widePairs(f *file, rows int) kernel {
 // asked for R15 behind; s at DX, R10 apart.
 type pairsKernel struct {
 	kernel
+	form  string
 	rows  int
 	bases []string
 }
@@ -120,15 +139,28 @@ func (k pairsKernel) group(panels int) {
 	k.rowBases(k.bases, "R9")
 	sums := k.rows * panels
 	for i := range sums {
-		k.zero(i)
+		if k.form == "Signed" {
+			t := i / panels
+			k.op("VPBROADCASTD %s, %s", third(k.bases[t/3], "R9", t%3, signedStart), k.r(i))
+		} else {
+			k.zero(i)
+		}
 	}
-	for _, unroll := range []int{8, 1} {
+	step, bytes := 1, 4 // pairs at a time, and how much of a row they are
+	if k.form != "Words" {
+		step, bytes = 2, 2
+	}
+	for _, unroll := range []int{8, step} {
 		k.loop(pairs, unroll, func() {
-			for u := range unroll {
-				k.pair(panels, u)
+			for u := 0; u < unroll; u += step {
+				if step == 1 {
+					k.pair(panels, u)
+				} else {
+					k.quad(panels, u)
+				}
 			}
 			for _, base := range k.bases {
-				k.op("ADDQ $%d, %s", 4*unroll, base)
+				k.op("ADDQ $%d, %s", bytes*unroll, base)
 			}
 			k.op("ADDQ $%d, BX", 32*unroll)
 		})
@@ -164,16 +196,24 @@ func (k pairsKernel) group(panels int) {
 	k.at(stored)
 }
 
+// signedStart is where in a block of a row of signed bytes, 32 of them, lies what its sums begin with.
+const signedStart = 32
+
+// ask asks for what two pairs from u on will be the next time.
+func (k pairsKernel) ask(panels, u int) {
+	k.op("PREFETCHT1 %d(BX)(R15*1)", 32*u)
+	if panels == 2 {
+		k.op("ADDQ R13, R15")
+		k.op("PREFETCHT1 %d(BX)(R15*1)", 32*u)
+		k.op("SUBQ R13, R15")
+	}
+}
+
 // pair multiplies with pair u: what the rows have for it is loaded once for both panels, since a core does as many products a cycle as
 // it loads.
 func (k pairsKernel) pair(panels, u int) {
 	if u%2 == 0 {
-		k.op("PREFETCHT1 %d(BX)(R15*1)", 32*u)
-		if panels == 2 {
-			k.op("ADDQ R13, R15")
-			k.op("PREFETCHT1 %d(BX)(R15*1)", 32*u)
-			k.op("SUBQ R13, R15")
-		}
+		k.ask(panels, u)
 	}
 	for j := range panels {
 		k.op("VPMOVSXBW %s, %s", third("BX", "R13", j, 32*u), k.r(24+j))
@@ -187,6 +227,28 @@ func (k pairsKernel) pair(panels, u int) {
 		k.op("VPBROADCASTD %s, %s", x, k.r(26+t%2))
 		for j := range panels {
 			k.op("VPDPWSSD %s, %s, %s", k.r(26+t%2), k.r(24+j), k.r(panels*t+j))
+		}
+	}
+}
+
+// quad multiplies with pairs u and u+1 of rows of bytes.
+func (k pairsKernel) quad(panels, u int) {
+	k.ask(panels, u)
+	for j := range panels {
+		k.op("VPERMW %s, %s, %s", third("BX", "R13", j, 32*u), k.r(30), k.r(24+j))
+		if k.form == "Signed" {
+			k.op("VPXORD %s, %s, %[2]s", k.r(31), k.r(24+j))
+		}
+	}
+	for t := range k.rows {
+		x := k.r(26 + t%2)
+		k.op("VPBROADCASTD %s, %s", third(k.bases[t/3], "R9", t%3, 2*u), x)
+		for j := range panels {
+			if k.form == "Signed" {
+				k.op("VPDPBUSD %s, %s, %s", x, k.r(24+j), k.r(panels*t+j))
+			} else {
+				k.op("VPDPBUSD %s, %s, %s", k.r(24+j), x, k.r(panels*t+j))
+			}
 		}
 	}
 }

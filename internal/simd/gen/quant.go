@@ -155,11 +155,6 @@ func (k quantKernel) loadTable(reg int) {
 	}
 }
 
-// words sets all lanes of a register to w.
-func (k quantKernel) words(w uint32, reg int) {
-	k.op("VPBROADCASTD %s, %s", k.file.const32(w), k.r(reg))
-}
-
 // move names the instruction that loads and stores whole vectors of integers.
 func (k quantKernel) move() string {
 	if k.vnni {

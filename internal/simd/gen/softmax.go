@@ -1,6 +1,9 @@
 package gen
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Scores of a page of keys become exponentials, all steps of all rows in one go: a page is too short for a call each. One page's
 // exponentials take less than those of funcs.go: the argument is not positive, and what is below the normal range need not be exact.
@@ -37,6 +40,8 @@ const (
 	pageLow
 	pageLog2E
 	pageOrder // of the halves of packed words; AVX-512
+	pageByteOrder
+	pageByte // what makes bytes of words
 )
 
 func (k pageKernel) kept(i int) string { return k.r(k.base + i) }
@@ -59,13 +64,13 @@ type pageForm int
 const (
 	pageFloats pageForm = iota // they replace the scores; what is at top before is the least that a reference may be
 	pageWords                  // words, times the factors of each of the blocks, for rows of words ldp apart; no reference is given
-	pageMerged                 // words too, and the pages before are told what has changed: see MergeWords
+	pageMerged                 // words too, or bytes, and the pages before are told what has changed: see MergeWords
 )
 
 var pageForms = []struct{ name, params string }{
 	pageFloats: {"softmaxFloats", "x *float32, ldx int, n int, rows int, top *float32, sum *float32"},
 	pageWords:  {"softmaxWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32"},
-	pageMerged: {"mergeWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int"},
+	pageMerged: {"mergeWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32"},
 }
 
 // softmaxRows writes the kernel for rows of n scores, a multiple of 16, ldx apart. A float32 at top becomes the reference of its row,
@@ -89,8 +94,14 @@ func softmaxRows(f *file, v isa, form pageForm) {
 			for i := range 8 {
 				order[2*i] = uint32(i%4*2 + i/4)
 			}
-			f.datum("softmax_order", order)
+			f.datum("softmax_order", slices.Clone(order))
 			k.op("VMOVDQU64 softmax_order<>(SB), %s", k.kept(pageOrder))
+			for i := range order {
+				order[i] = uint32(i%4*4 + i/4)
+			}
+			f.datum("softmax_bytes", order)
+			k.op("VMOVDQU64 softmax_bytes<>(SB), %s", k.kept(pageByteOrder))
+			k.words(1<<8|1<<24, k.base+pageByte)
 		}
 	}
 	k.set(math.Log2E, k.kept(pageLog2E))
@@ -160,20 +171,35 @@ func softmaxRows(f *file, v isa, form pageForm) {
 		for i := range sums {
 			k.zero(k.base + pageSum + i)
 		}
-		k.row(func(vectors int) {
-			for u := range vectors {
-				x := 3 * u
-				k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(x))
-				k.pageExp(x, x+1, x+2)
-				k.op("VADDPS %s, %s, %[2]s", k.r(x), k.kept(pageSum+u%sums))
-				if form == pageFloats {
-					k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
+		exponentials := func(products func(vectors int)) {
+			k.row(func(vectors int) {
+				for u := range vectors {
+					x := 3 * u
+					k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(x))
+					k.pageExp(x, x+1, x+2)
+					k.op("VADDPS %s, %s, %[2]s", k.r(x), k.kept(pageSum+u%sums))
+					if form == pageFloats {
+						k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
+					}
 				}
-			}
-			if form != pageFloats {
-				k.products(vectors)
-			}
-		})
+				products(vectors)
+			})
+		}
+		switch form {
+		case pageFloats:
+			exponentials(func(int) {})
+		case pageWords:
+			exponentials(func(vectors int) { k.products(vectors, false) })
+		case pageMerged:
+			bytes, done := k.label("bytes"), k.label("done")
+			k.op("SHRL $1, R13")
+			k.op("JCS %s", bytes)
+			exponentials(func(vectors int) { k.products(vectors, false) })
+			k.op("JMP %s", done)
+			k.at(bytes)
+			exponentials(func(vectors int) { k.products(vectors, true) })
+			k.at(done)
+		}
 		sum := k.base + pageSum
 		if v == avx2 {
 			k.op("VADDPS %s, %s, %s", k.kept(pageSum2), k.kept(pageSum), k.r(0))
@@ -199,6 +225,9 @@ func softmaxRows(f *file, v isa, form pageForm) {
 	}
 	k.ret()
 }
+
+// wordsPerByte: see byteWords in simd.
+const wordsPerByte = 128
 
 // Registers of pageMerged, in which a lane is a row.
 const (
@@ -226,12 +255,22 @@ func (k pageKernel) merge() {
 	}
 	k.load("fade", "AX")
 	k.op("VMOVUPS %s, (AX)", r(mergeFade))
+	// Bytes are enough where what is before is so much more than the page's largest.
+	k.load("sum", "AX")
+	k.op("VMULPS (AX), %s, %s", r(mergeFade), r(0))
+	k.op("VMULPS.BCST %s, %s, %s", k.arg("enough"), r(mergeHere), r(1))
+	k.op("VCMPPS $13, %s, %s, K2", r(1), r(0)) // not less
+	k.op("KMOVW K2, R13")
+	k.load("bytes", "AX")
+	k.op("MOVL R13, (AX)")
+	k.op("VMOVAPS %s, %s", r(mergeHere), r(1))
+	k.opC("VMULPS", wordsPerByte, r(1)+", K2, "+r(1))
 	k.load("scale", "AX")
 	k.load("unit", "R8")
 	k.load("lds", "DX")
 	k.load("blocks", "CX")
 	k.loop("CX", 1, func() {
-		k.op("VMULPS.BCST (R8), %s, %s", r(mergeHere), r(0))
+		k.op("VMULPS.BCST (R8), %s, %s", r(1), r(0))
 		k.op("VMOVUPS %s, (AX)", r(0))
 		k.op("LEAQ (AX)(DX*4), AX")
 		k.op("ADDQ $4, R8")
@@ -258,9 +297,14 @@ func (k pageKernel) pageExp(x, t, p int) {
 	k.op("VPADDD %s, %s, %s", r(t), r(p), r(x))
 }
 
-// products stores the words of the exponentials of some vectors, in registers 0, 3, ..., for each block: words at R8, factors at DX.
-func (k pageKernel) products(vectors int) {
+// products stores the words of the exponentials of some vectors, in registers 0, 3, ..., for each block: words at R8, factors at DX. Or it stores
+// bytes, which are words over 128, rounded.
+func (k pageKernel) products(vectors int, narrow bool) {
 	bytes := 2 * k.lanes() * vectors // of words
+	next := bytes
+	if narrow {
+		next /= 2
+	}
 	k.load("blocks", "R10")
 	k.op("MOVQ DX, R11")
 	k.op("MOVQ R8, R15")
@@ -270,6 +314,20 @@ func (k pageKernel) products(vectors int) {
 			k.op("VCVTPS2DQ %s, %[1]s", k.r(3*u+1))
 		}
 		switch {
+		case narrow:
+			a, last := k.r(1), k.r(1+3*(vectors/2))
+			for u := 0; u < vectors; u += 2 {
+				x := k.r(3*u + 1)
+				k.op("VPACKSSDW %s, %s, %[2]s", k.r(3*min(u+1, vectors-1)+1), x)
+				k.op("VPMULHRSW %s, %s, %[2]s", k.kept(pageByte), x)
+			}
+			k.op("VPACKUSWB %s, %s, %[2]s", last, a)
+			k.op("VPERMD %s, %s, %[1]s", a, k.kept(pageByteOrder))
+			if vectors == 1 {
+				k.op("VMOVDQU X1, (R15)")
+			} else {
+				k.op("VMOVDQU64 %s, (R15)", a)
+			}
 		case vectors == 1:
 			k.op("VPMOVSDW %s, (R15)", k.r(1))
 		case k.isa == avx2:
@@ -295,7 +353,7 @@ func (k pageKernel) products(vectors int) {
 	}
 	k.load("ldx", "R15")
 	k.op("ADDQ $%d, DX", 2*bytes)
-	k.op("ADDQ $%d, R8", bytes)
+	k.op("ADDQ $%d, R8", next)
 }
 
 // wordFactors writes the kernel for blocks of n scales, a multiple of 16, step apart: factors are the scales times word over the

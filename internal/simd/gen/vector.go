@@ -42,6 +42,11 @@ func (k kernel) set(c float32, reg string) {
 	}
 }
 
+// words sets all lanes of a register to w.
+func (k kernel) words(w uint32, reg int) {
+	k.op("VPBROADCASTD %s, %s", k.file.const32(w), k.r(reg))
+}
+
 // zero clears register i.
 func (k kernel) zero(i int) { k.op("VXORPS X%d, X%[1]d, X%[1]d", i) }
 
