@@ -14,11 +14,11 @@ import (
 // a larger score turns up. Pages start at fixed positions and a row meets the same ones in the same order whoever is
 // beside it, so its bits depend on neither the batch nor the cut of the prompt.
 
-// attendRows is about how many rows, queries times heads, one task computes; of one that goes through tiles more, since a page is
-// made ready for them each time.
 const (
-	attendRows = 96
-	tiledRows  = 256
+	// attendRows is about how many rows, queries times heads, one task computes: each task reads all pages.
+	attendRows = 256
+	// pageRows is how many of them meet a page together: their scores stay in the first cache.
+	pageRows = 32
 )
 
 func (c *compiler) attention(n *model.Node) error {
@@ -36,7 +36,7 @@ func (c *compiler) attention(n *model.Node) error {
 	c.plan.caches = append(c.plan.caches, spec)
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
-	var block int
+	block := attendBlock(a)
 	var tiled bool
 	coarse := c.e.rounding == RoundFast && simd.BytesFast()
 	var b *batch
@@ -61,7 +61,6 @@ func (c *compiler) attention(n *model.Node) error {
 	c.step("attention", func(x *batch) {
 		b = x
 		tiled = b.prompt && a.HeadDim >= tileDim
-		block = attendBlock(a, tiled)
 		query, out = b.f(qb, qw), b.f(dst, width)
 		key, value := b.f(kb, kw), b.f(vb, vw)
 		tasks := 0
@@ -82,13 +81,7 @@ func (c *compiler) attention(n *model.Node) error {
 }
 
 // attendBlock is how many queries one task computes.
-func attendBlock(a *model.Attention, tiled bool) int {
-	rows := attendRows
-	if tiled {
-		rows = tiledRows
-	}
-	return max(1, rows*a.KVHeads/a.Heads)
-}
+func attendBlock(a *model.Attention) int { return max(1, attendRows*a.KVHeads/a.Heads) }
 
 // attendScratch is what one task needs: queries, scores and sums of its rows, and a page of one head.
 type attendScratch struct {
@@ -109,7 +102,7 @@ func sized[T any](p *[]T, n int) []T {
 func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, tiled bool) {
 	group, spec := a.Heads/a.KVHeads, &c.spec
 	rows := (hi - lo) * group
-	step := rows // that meet a page together
+	step := pageRows
 	if tiled {
 		step = tileRows
 	}
@@ -151,7 +144,7 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 			if tiled {
 				w.tiles.scores(s, at, k)
 			} else {
-				simd.MulPanels(s, pageKeys, q, a.HeadDim, k, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
+				simd.MulPanels(s, pageKeys, q[at*a.HeadDim:], a.HeadDim, k, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
 			}
 			for r := at; r < at+k && !(plain && p.pos+lo+at/group >= pg*pageKeys+wide-1); r++ { // but where the first sees all of the page
 				pos := p.pos + lo + r/group

@@ -44,7 +44,7 @@ func BenchmarkAttention(b *testing.B) {
 		}
 		bench := func(name string, n int, coarse, prompt bool) {
 			b.Run(fmt.Sprintf("%s/%s", kind, name), func(b *testing.B) {
-				p, block := part{n: n, pos: depth}, attendBlock(a, prompt)
+				p, block := part{n: n, pos: depth}, attendBlock(a)
 				for i := 0; b.Loop(); i++ {
 					c := caches[i%len(caches)]
 					for kv := range 4 {

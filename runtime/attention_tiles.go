@@ -5,7 +5,7 @@ import "github.com/parelm/pare/internal/simd"
 // Attention of prompts (see Session.Prompt) in bfloat16: queries, the keys and values of a page, whatever the cache holds, and the
 // exponentials of its scores are rounded to it, sums are float32. A page is made ready once for all rows of a task.
 
-// tileRows is how many rows meet a page together: their scores stay in the first cache.
+// tileRows is how many rows meet a page together: more than elsewhere, since setting the shapes of tiles takes a while.
 const tileRows = 128
 
 // tileDim is how many dimensions keys must have: narrower ones would be mostly padding. Tests change it.
