@@ -67,7 +67,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	}
 	scores := simd.PairsShape{Form: form, Rows: rows, Pairs: 16, C: pageKeys, A: spec.keyDim, B: panel * spec.keyDim, S: kb,
 		Blocks: kb, BlockA: 32, BlockB: 32 * panel, BlockD: pageKeys, BlockS: 1}
-	sums := simd.PairsShape{Rows: rows, Panels: 32 / panel, C: spec.valuePad, A: vb * pageKeys, B: panel * pageKeys, S: 1,
+	sums := simd.PairsShape{Panels: 32 / panel, C: spec.valuePad, A: vb * pageKeys, B: panel * pageKeys, S: 1,
 		Blocks: vb, BlockC: 32, BlockA: pageKeys, BlockB: 32 * pageKeys, BlockS: lanes}
 	plain := plainScores(a)
 	next := spec.bytes(&c.pages[start/pageKeys], kv)

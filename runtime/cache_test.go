@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/parelm/pare/internal/rng"
 	"github.com/parelm/pare/internal/tiny/models"
@@ -82,5 +84,31 @@ func TestCacheRefused(t *testing.T) {
 	m := models.Model(t, models.Names()[0], 1)
 	if _, err := Load(context.Background(), m, Options{Cache: "q5_0"}); err == nil || !strings.Contains(err.Error(), "cache type") {
 		t.Error(err)
+	}
+}
+
+// Pages of long texts lie apart from each other, empty, and where floats may lie, also those that are larger than a chunk.
+func TestPageMemory(t *testing.T) {
+	var m pageMemory
+	var taken [][]byte
+	for i, n := range []int{smallPages, 100, pageChunk - 300, 200, pageChunk + 10, 5000} {
+		b := m.take(n)
+		if len(b) != n || cap(b) != n || uintptr(unsafe.Pointer(&b[0]))%8 != 0 {
+			t.Fatalf("%d bytes became %d of %d", n, len(b), cap(b))
+		}
+		for _, x := range b {
+			if x != 0 {
+				t.Fatalf("piece %d holds what is another's", i)
+			}
+		}
+		for j := range b {
+			b[j] = byte(i + 1)
+		}
+		taken = append(taken, b)
+	}
+	for i, b := range taken {
+		if n := bytes.Count(b, []byte{byte(i + 1)}); n != len(b) {
+			t.Fatalf("%d bytes of piece %d are another's", len(b)-n, i)
+		}
 	}
 }

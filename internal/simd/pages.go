@@ -31,7 +31,7 @@ func weightBytes(n int) ([]byte, *weightChunk) {
 	defer chunkMutex.Unlock()
 	c := lastChunk.Value()
 	if c == nil || len(c.data)-c.used < n {
-		c = &weightChunk{data: largePages(max(chunkSize, (n+largePage-1)&^(largePage-1)))}
+		c = &weightChunk{data: LargePages(max(chunkSize, n))}
 		lastChunk = weak.Make(c)
 	}
 	b := c.data[c.used:][:n:n]
@@ -39,5 +39,5 @@ func weightBytes(n int) ([]byte, *weightChunk) {
 	return b, c
 }
 
-// LargePages returns n zero bytes on large pages, if the system has some to give. They may take up to 2 MiB more than n.
-func LargePages(n int) []byte { return largePages((n + largePage - 1) &^ (largePage - 1))[:n:n] }
+// LargePages returns n zero bytes and what is left of their last large page, on large pages if the system has some to give.
+func LargePages(n int) []byte { return largePages((n + largePage - 1) &^ (largePage - 1)) }

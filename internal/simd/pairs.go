@@ -9,10 +9,9 @@ import (
 // Attention over a cache of bytes: rows of words, which stand for queries or for the weights of keys, meet panels of bytes, and so do rows of
 // bytes, which stand for them more coarsely. The sums are exact integers, so that all implementations agree on them.
 
-// WordMax is the magnitude that the largest value of a row of words has, ByteMax that of a row of signed bytes.
+// WordMax is the magnitude that the largest value of a row of words has.
 const (
 	WordMax = 255 * byteWords
-	ByteMax = 127
 
 	byteWords = 128 // an unsigned byte stands for so many words
 )
@@ -174,19 +173,15 @@ func QuantizeWords(q []int16, d []float32, x []float32) {
 	}
 }
 
-// QuantizeBytes makes rows of signed bytes of whole blocks of 32 values: see QuantizeWords. The largest magnitude becomes ByteMax.
+// QuantizeBytes makes rows of signed bytes of whole blocks of 32 values: see QuantizeWords. The largest magnitude of a block becomes 127, as
+// in QuantizeRow.
 func QuantizeBytes(q []int16, d []float32, x []float32) {
 	same(len(x), len(q), blockCols*len(d))
-	const most = 16
-	var codes [most * blockCols]int8
-	var sums [2 * most]int32
-	for len(d) > 0 {
-		n := min(len(d), most)
-		quantize(codes[:n*blockCols], d[:n], sums[:2*n], x[:n*blockCols])
-		for b := range n {
-			signedRow(q[b*blockCols:][:blockCols], codes[b*blockCols:][:blockCols], sums[2*b]+sums[2*b+1])
-		}
-		q, d, x = q[n*blockCols:], d[n:], x[n*blockCols:]
+	var codes [blockCols]int8
+	var sums [2]int32
+	for b := range d {
+		quantize(codes[:], d[b:b+1], sums[:], x[b*blockCols:][:blockCols])
+		signedRow(q[b*blockCols:][:blockCols], codes[:], sums[0]+sums[1])
 	}
 }
 
@@ -194,7 +189,7 @@ func QuantizeBytes(q []int16, d []float32, x []float32) {
 // 128 added begin with.
 func signedRow(q []int16, x []int8, sum int32) {
 	if impl == avx512 {
-		to := unsafe.Slice((*int8)(unsafe.Pointer(&q[0])), 2*len(q))
+		to := unsafe.Slice(int8s(q), 2*len(q))
 		copy(to, x)
 		*(*int32)(unsafe.Pointer(&to[len(x)])) = -128 * sum
 		return

@@ -101,7 +101,8 @@ func softmaxRows(f *file, v isa, form pageForm) {
 			}
 			f.datum("softmax_bytes", order)
 			k.op("VMOVDQU64 softmax_bytes<>(SB), %s", k.kept(pageByteOrder))
-			k.words(1<<8|1<<24, k.base+pageByte)
+			const over = 1 << 15 / wordsPerByte // VPMULHRSW multiplies, shifts right by 15 and rounds
+			k.words(over|over<<16, k.base+pageByte)
 		}
 	}
 	k.set(math.Log2E, k.kept(pageLog2E))
@@ -178,16 +179,17 @@ func softmaxRows(f *file, v isa, form pageForm) {
 					k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(x))
 					k.pageExp(x, x+1, x+2)
 					k.op("VADDPS %s, %s, %[2]s", k.r(x), k.kept(pageSum+u%sums))
-					if form == pageFloats {
-						k.op("VMOVUPS %s, %d(AX)", k.r(x), k.bytes*u)
-					}
 				}
 				products(vectors)
 			})
 		}
 		switch form {
 		case pageFloats:
-			exponentials(func(int) {})
+			exponentials(func(vectors int) {
+				for u := range vectors {
+					k.op("VMOVUPS %s, %d(AX)", k.r(3*u), k.bytes*u)
+				}
+			})
 		case pageWords:
 			exponentials(func(vectors int) { k.products(vectors, false) })
 		case pageMerged:
@@ -218,9 +220,8 @@ func softmaxRows(f *file, v isa, form pageForm) {
 	})
 	if form == pageMerged {
 		k.load("sum", "AX")
-		k.op("VMULPS (AX), %s, %s", k.r(mergeFade), k.r(0))
-		k.op("VMULPS %s, %s, %s", k.r(mergeHere), k.r(mergeSum), k.r(1))
-		k.op("VADDPS %s, %s, %[2]s", k.r(1), k.r(0))
+		k.op("VMULPS %s, %s, %s", k.r(mergeHere), k.r(mergeSum), k.r(0))
+		k.op("VADDPS %s, %s, %[2]s", k.r(mergeBefore), k.r(0))
 		k.op("VMOVUPS %s, (AX)", k.r(0))
 	}
 	k.ret()
@@ -231,10 +232,11 @@ const wordsPerByte = 128
 
 // Registers of pageMerged, in which a lane is a row.
 const (
-	mergeTop  = 28 // references of the page
-	mergeSum  = 29 // its sums
-	mergeFade = 30 // what is before it must be multiplied by
-	mergeHere = 31 // what is of it must be
+	mergeBefore = 27 // sums of the pages before, multiplied
+	mergeTop    = 28 // references of the page
+	mergeSum    = 29 // its sums
+	mergeFade   = 30 // what is before it must be multiplied by
+	mergeHere   = 31 // what is of it must be
 )
 
 // merge joins the references of the page with those before. Vectors are whole: memory that was stored under a mask, or in pieces, cannot be
@@ -257,9 +259,9 @@ func (k pageKernel) merge() {
 	k.op("VMOVUPS %s, (AX)", r(mergeFade))
 	// Bytes are enough where what is before is so much more than the page's largest.
 	k.load("sum", "AX")
-	k.op("VMULPS (AX), %s, %s", r(mergeFade), r(0))
+	k.op("VMULPS (AX), %s, %s", r(mergeFade), r(mergeBefore))
 	k.op("VMULPS.BCST %s, %s, %s", k.arg("enough"), r(mergeHere), r(1))
-	k.op("VCMPPS $13, %s, %s, K2", r(1), r(0)) // not less
+	k.op("VCMPPS $13, %s, %s, K2", r(1), r(mergeBefore)) // not less
 	k.op("KMOVW K2, R13")
 	k.load("bytes", "AX")
 	k.op("MOVL R13, (AX)")
