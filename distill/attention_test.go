@@ -177,19 +177,28 @@ func TestTeacherAttention(t *testing.T) {
 			}
 			for layer, n := range nodes {
 				got := b.Inputs[mapWant{layer, false}.name()].([]float32)
-				want := probabilities(n.Attn, trace[n.In[0].ID], trace[n.In[1].ID], length)
+				var sinks []float32
+				if w := n.Weight(0); w != nil {
+					if sinks, err = m.Tensor(w).Float32(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want := probabilities(n.Attn, trace[n.In[0].ID], trace[n.In[1].ID], sinks, length)
 				near(t, fmt.Sprintf("%s, layer %d", name, layer), got[row*len(want):][:len(want)], want, 1e-4)
 			}
 		}
 	}
 }
 
-// probabilities are those of attention as its definition says them, [length, heads*length].
-func probabilities(a *model.Attention, q, k []float64, length int) []float32 {
+// probabilities are those of attention as its definition says them, [length, heads*length], less what sinks take.
+func probabilities(a *model.Attention, q, k []float64, sinks []float32, length int) []float32 {
 	out := make([]float32, length*a.Heads*length)
 	for i := range length {
 		for h := range a.Heads {
 			e, sum := make([]float64, length), 0.0
+			if sinks != nil {
+				sum = math.Exp(float64(sinks[h]))
+			}
 			for j := range i + 1 {
 				if a.Window > 0 && i-j >= a.Window {
 					continue

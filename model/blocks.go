@@ -30,7 +30,7 @@ func (b *builder) SelfAttention(x *Node) *Node {
 	a := b.Attention(q, k, v, Attention{
 		Heads: l.Heads, KVHeads: l.KVHeads, HeadDim: l.HeadDim, ValueDim: l.HeadDim,
 		Scale: l.scale(), Window: l.Window, Softcap: l.AttnSoftcap, Alibi: l.Alibi,
-	})
+	}, b.vector(l.Sinks, b.path("attn.sinks"), Dim{heads, 1}))
 	return b.Linear("attn.o", a, b.Hidden(), l.OBias)
 }
 
@@ -77,12 +77,15 @@ func (b *builder) mixture(x *Node) *Node {
 	l, i := b.L, b.layer
 	experts := Dim{b.Axis("experts", AxisExperts, l.Experts, func(c *Config, n int) { c.Layers[i].Experts = n }), 1}
 	ffn := Dim{b.Axis("ffn", AxisFFN, l.FFN, func(c *Config, n int) { c.Layers[i].FFN = n }), 1}
-	route := b.add(Node{Op: OpRoute, Out: experts, Route: &l.Route}, "", b.Linear("mlp.router", x, experts, false))
+	route := b.add(Node{Op: OpRoute, Out: experts, Route: &l.Route}, "", b.Linear("mlp.router", x, experts, l.ExpertBias))
 	site := b.path("mlp.experts")
-	y := b.add(Node{Op: OpExperts, Out: b.Hidden(), Act: l.Act, Weights: []*Weight{
+	y := b.add(Node{Op: OpExperts, Out: b.Hidden(), Act: l.Act, Limit: l.ExpertLimit, Weights: []*Weight{
 		b.weight(RoleMatrix, site+".gate", experts, ffn, x.Out),
 		b.weight(RoleMatrix, site+".up", experts, ffn, x.Out),
 		b.weight(RoleMatrix, site+".down", experts, b.Hidden(), ffn),
+		b.vector(l.ExpertBias, site+".gate.bias", experts, ffn),
+		b.vector(l.ExpertBias, site+".up.bias", experts, ffn),
+		b.vector(l.ExpertBias, site+".down.bias", experts, b.Hidden()),
 	}}, "mlp.experts", x, route)
 	if l.Shared == 0 {
 		return y

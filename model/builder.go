@@ -141,9 +141,13 @@ func (b *builder) Rope(x *Node, r *Rope) *Node {
 	return b.add(Node{Op: OpRope, Out: x.Out, Rope: r}, "", x)
 }
 
-// Attention attends with heads laid out as q's, k's and v's widths say.
-func (b *builder) Attention(q, k, v *Node, a Attention) *Node {
-	return b.add(Node{Op: OpAttention, Out: Dim{q.Out.Axis, v.Out.Block}, Attn: &a}, "attn", q, k, v)
+// Attention attends with heads laid out as q's, k's and v's widths say. sinks may be nil.
+func (b *builder) Attention(q, k, v *Node, a Attention, sinks *Weight) *Node {
+	n := Node{Op: OpAttention, Out: Dim{q.Out.Axis, v.Out.Block}, Attn: &a}
+	if sinks != nil {
+		n.Weights = []*Weight{sinks}
+	}
+	return b.add(n, "attn", q, k, v)
 }
 
 // Act applies an activation.

@@ -57,15 +57,19 @@ type Layer struct {
 	QKNormBias              bool
 	RopeFirst               bool // queries and keys are rotated before they are normalised
 	QKVBias, OBias          bool
+	Sinks                   bool // each head has a score that takes weight from all keys and gives nothing
 
-	FFN      int // intermediate width; of each expert in a mixture
-	Gated    bool
-	Act      Activation
-	MLPBias  bool
-	Experts  int // 0 means dense
-	Route    Route
-	Shared   int // width of the expert that every token uses
-	Residual float64
+	FFN     int // intermediate width; of each expert in a mixture
+	Gated   bool
+	Act     Activation
+	MLPBias bool
+	Experts int // 0 means dense
+	Route   Route
+	// ExpertBias says that the router and the experts have biases, ExpertLimit what Node.Limit does.
+	ExpertBias  bool
+	ExpertLimit float64
+	Shared      int // width of the expert that every token uses
+	Residual    float64
 
 	SSM *SSM // recurrent layers
 

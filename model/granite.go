@@ -1,7 +1,7 @@
 package model
 
 // Granite is Llama with four multipliers: on embeddings, attention scores, both residual branches and (dividing) logits.
-var _ = register(&Family{
+var granite = register(&Family{
 	Name:  "granite",
 	Types: []string{"granite"},
 	Class: "GraniteForCausalLM",
@@ -31,6 +31,33 @@ var _ = register(&Family{
 			put(to, c.hf.real(key))
 		}
 	},
+})
+
+// GraniteMoE is Granite whose feed-forward blocks are mixtures of experts; the matrices of all lie in one tensor, gate above up. What the router
+// gives its chosen experts is the softmax of their logits. Source: transformers' class GraniteMoe.
+var _ = register(&Family{
+	Name:  "granitemoe",
+	Types: []string{"granitemoe"},
+	Class: "GraniteMoeForCausalLM",
+	Defaults: `{"vocab_size":32000, "hidden_size":4096, "intermediate_size":11008, "num_hidden_layers":32, "num_attention_heads":32,
+		"hidden_act":"silu", "max_position_embeddings":2048, "rms_norm_eps":1e-6, "rope_theta":10000.0, "attention_multiplier":1.0,
+		"embedding_multiplier":1.0, "logits_scaling":1.0, "residual_multiplier":1.0, "num_local_experts":8, "num_experts_per_tok":2}`,
+	Read: func(c *Config, o *object) {
+		granite.Read(c, o)
+		experts, top := o.num("num_local_experts"), o.num("num_experts_per_tok")
+		c.each(func(_ int, l *Layer) { l.Experts, l.Route = experts, Route{TopK: top, Normalize: true} })
+	},
+	Aliases: map[string]string{"num_experts": "num_local_experts"},
+	Keys:    map[string]string{"experts": "num_local_experts", "expert_ffn": ""},
+	draw:    drawLlama,
+	hf: override(llamaHF, []stored{
+		{Site: "layers.#.mlp.router", Name: "model.layers.#.block_sparse_moe.router.layer"},
+		{Parts: []string{"layers.#.mlp.experts.gate", "layers.#.mlp.experts.up"}, Name: "model.layers.#.block_sparse_moe.input_linear", Stacked: true},
+		{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.block_sparse_moe.output_linear", Stacked: true},
+	}),
+	PermuteQK: true,
+	FromGGUF:  granite.FromGGUF,
+	ToGGUF:    granite.ToGGUF,
 })
 
 // graniteGGUF are the multipliers' GGUF keys.

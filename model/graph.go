@@ -20,6 +20,7 @@ type Node struct {
 	Attn   *Attention // OpAttention
 	Route  *Route     // OpRoute
 	Act    Activation // OpAct, OpExperts
+	Limit  float64    // OpExperts: if not 0, act(min(gate x, Limit)) * (1 + up x limited to ±Limit) (gpt-oss)
 	C      float64    // OpScale, OpSoftcap, OpClamp
 	Offset int        // OpPosition
 }

@@ -15,14 +15,25 @@ func (s *slot) shape() []int {
 	if s.expert >= 0 {
 		return w.Shape()[1:]
 	}
-	shape := w.Shape()
-	for _, p := range s.weights[1:] {
-		shape[0] += p.Shape()[0]
+	shape, first := w.Shape(), 0
+	if s.Stacked {
+		first = 1
 	}
-	if s.Transposed && len(shape) == 2 {
-		shape[0], shape[1] = shape[1], shape[0]
+	for _, p := range s.weights[1:] {
+		shape[first] += p.Shape()[first]
+	}
+	if s.Transposed && len(shape) == first+2 {
+		shape[first], shape[first+1] = shape[first+1], shape[first]
 	}
 	return s.spread(shape)
+}
+
+// unit is the dimension of a part's rows: of one expert's where the tensor holds all.
+func (s *slot) unit(w *Weight) Dim {
+	if s.Stacked {
+		return w.Dims[1]
+	}
+	return w.Dims[0]
 }
 
 // spread puts the dimensions of one into a shape that the dialect writes with more of them: Dims {0,1,0} makes
@@ -49,10 +60,10 @@ func (s *slot) spread(shape []int) []int {
 func (s *slot) rowShape() []int {
 	rows := 0
 	for _, w := range s.weights {
-		rows += w.Shape()[0]
+		rows += s.unit(w).Size()
 	}
 	cols := 1
-	if w := s.weights[0]; len(w.Dims) > 1 {
+	if w := s.weights[0]; len(w.Dims) > 1 && !(s.Stacked && len(w.Dims) == 2) {
 		cols = w.Shape()[len(w.Dims)-1]
 	}
 	return []int{rows, cols}
@@ -75,6 +86,9 @@ func (s *slot) split(t *tensor.Tensor) ([]*tensor.Tensor, error) {
 		}
 		v, err := tensor.Reshape(w.Name, t, shape)
 		return []*tensor.Tensor{v}, err
+	}
+	if s.Stacked {
+		return s.splitStack(t)
 	}
 	var err error
 	if s.Transposed && len(t.Shape) == 2 {
@@ -109,6 +123,9 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 	}
 	if s.plain() {
 		return tensor.Reshape(s.name, ws[0], s.shape())
+	}
+	if s.Stacked {
+		return s.joinStack(ws)
 	}
 	shape := s.rowShape()
 	var parts []tensor.Part
@@ -147,13 +164,13 @@ func (s *slot) rows(i int) []int {
 		groups = s.groups
 	}
 	for j, w := range s.weights {
-		n := w.Shape()[0] / groups
+		n := s.unit(w).Size() / groups
 		stride += n
 		if j < i {
 			offset += n
 		}
 	}
-	n := s.weights[i].Shape()[0]
+	n := s.unit(s.weights[i]).Size()
 	per := n / groups
 	idx := make([]int, n)
 	for r := range idx {

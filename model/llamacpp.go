@@ -12,7 +12,7 @@ import (
 const notThere = "llama.cpp does not load it: it has no such architecture"
 
 // slides lists the GGUF architectures whose windows llama.cpp knows.
-var slides = map[string]bool{"gemma2": true, "gemma3": true, "cohere2": true, "olmo2": true, "exaone4": true}
+var slides = map[string]bool{"gemma2": true, "gemma3": true, "cohere2": true, "olmo2": true, "exaone4": true, "gpt-oss": true}
 
 // LlamaCPP says in a sentence each what llama.cpp computes otherwise from the model's GGUF file, or why it does not load it.
 // pare itself reads its GGUF files back exactly.

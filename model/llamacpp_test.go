@@ -33,6 +33,12 @@ func TestLlamaCPP(t *testing.T) {
 		{"phi3_longrope", nil, []string{"long factors"}},
 		{"phi3", nil, []string{"no sliding window"}},
 		{"qwen2_moe", map[string]any{"norm_topk_prob": true}, []string{"norm_topk_prob"}},
+		{"granitemoe", nil, nil},
+		{"gpt_oss", nil, []string{"whole dimensions"}},
+		{"gpt_oss", map[string]any{"rope_scaling": map[string]any{"rope_type": "default"}}, nil},
+		{"gpt_oss", map[string]any{"rope_scaling": map[string]any{"rope_type": "default"}, "swiglu_limit": 5.0}, []string{"to 7"}},
+		{"gpt_oss", map[string]any{"attention_bias": false}, []string{"biases of attention"}},
+		{"gpt_oss", map[string]any{"layer_types": []string{"full_attention", "full_attention", "full_attention"}}, []string{"sliding window"}},
 		{"qwen3_moe", nil, []string{"experts in every layer"}},
 		{"qwen3_moe", map[string]any{"mlp_only_layers": nil, "norm_topk_prob": true}, nil},
 		{"falcon_rw", nil, []string{"does not load"}},
@@ -68,8 +74,8 @@ func TestLlamaCPP(t *testing.T) {
 // TestRefused checks that what is not computed says why, in one line.
 func TestRefused(t *testing.T) {
 	for name, why := range map[string]string{
-		"gpt_oss": "sinks", "deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "delta", "lfm2": "convolutions", "mamba2": "first Mamba",
-		"jamba": "recurrent", "rwkv6": "RWKV 4", "phimoe": "sparse mixers", "granitemoe": "experts", "dbrx": "experts", "chatglm": "glm4",
+		"deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "delta", "lfm2": "convolutions", "mamba2": "first Mamba",
+		"jamba": "recurrent", "rwkv6": "RWKV 4", "phimoe": "sparse mixers", "granitemoeshared": "shared experts", "dbrx": "experts", "chatglm": "glm4",
 		"gemma3n": "embeddings", "gemma3": "pictures", "t5": "encoder", "something": `"something"; known are`,
 	} {
 		_, err := model.ParseConfig("config.json", []byte(`{"model_type": "`+name+`", "vocab_size": 8}`))

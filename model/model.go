@@ -130,6 +130,7 @@ func (m *Model) assemble(slots iter.Seq[slot], lookup func(name string) (*tensor
 		if !ok {
 			return tensor.Errorf(ErrCorrupt, m.Path, fmt.Sprintf("tensor %q", s.name), "is missing")
 		}
+		s.standUp(t)
 		if err := s.check(t); err != nil {
 			return tensor.Errorf(ErrInvalid, m.Path, fmt.Sprintf("tensor %q", s.name), "%v", err)
 		}

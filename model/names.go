@@ -19,7 +19,11 @@ type stored struct {
 	Grouped bool
 	// Transposed says that the matrix is stored [in, out].
 	Transposed bool
-	Raw        bool
+	// Stacked says that the tensor holds a matrix of every expert, one behind the other; Parts, Grouped and Transposed are of each.
+	Stacked bool
+	// Bias is the name of the bias where it is not the matrix's with ".bias".
+	Bias string
+	Raw  bool
 	// PlusOne says that the stored scale is 1 + the weight.
 	PlusOne bool
 	// NegExp says that the stored value is -exp(the weight).
@@ -87,6 +91,7 @@ var standardGGUF = []stored{
 	{Site: "layers.#.attn.v", Name: "blk.#.attn_v"},
 	{Site: "layers.#.attn.q_norm", Name: "blk.#.attn_q_norm"},
 	{Site: "layers.#.attn.k_norm", Name: "blk.#.attn_k_norm"},
+	{Site: "layers.#.attn.sinks", Name: "blk.#.attn_sinks"},
 	{Site: "layers.#.attn.o", Name: "blk.#.attn_output"},
 	{Site: "layers.#.attn.post_norm", Name: "blk.#.post_attention_norm"},
 	{Site: "layers.#.mlp.norm", Name: "blk.#.ffn_norm"},
@@ -172,6 +177,9 @@ func (g *Graph) slot(w *Weight, bySite map[string]*stored) slot {
 	}
 	if kind == ".bias" { // shifts are stored as they are
 		s.PlusOne, s.NegExp = false, false
+		if e.Bias != "" {
+			s.name = at(e.Bias, layer)
+		}
 	}
 	if len(e.Parts) == 0 {
 		s.weights = []*Weight{w}
@@ -187,7 +195,7 @@ func (g *Graph) slot(w *Weight, bySite map[string]*stored) slot {
 		}
 		s.weights = append(s.weights, part)
 		if s.Grouped {
-			s.groups = part.Dims[0].Axis.Size // the last part's units: key/value heads
+			s.groups = s.unit(part).Axis.Size // the last part's units: key/value heads
 		}
 	}
 	return s

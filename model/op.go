@@ -19,7 +19,7 @@ const (
 	OpLinear              // x·W0ᵀ + W1: W0 [out, in], W1 [out] optional
 	OpNorm                // normalisation by Node.Norm; W0 scale, W1 shift, both optional
 	OpRope                // rotary position embedding by Node.Rope on heads of Node.Out.Block values
-	OpAttention           // In q, k, v: causal attention by Node.Attn
+	OpAttention           // In q, k, v: causal attention by Node.Attn; W0 sinks [heads] optional: scores of a key whose value is 0
 	OpAct                 // elementwise Node.Act
 	OpAdd                 // In[0] + In[1]
 	OpMul                 // In[0] * In[1]; an operand of width 1 is spread over the other's width
@@ -27,7 +27,7 @@ const (
 	OpSoftcap             // C * tanh(x / C)
 	OpClamp               // min(max(x, -C), C)
 	OpRoute               // router logits [tokens, experts] -> weights of the chosen experts, 0 for the rest; Node.Route
-	OpExperts             // In x, route: sum over experts of route * down(act(gate x) * up x); W0 gate, W1 up, W2 down [experts, out, in]
+	OpExperts             // In x, route: sum over experts of route * down(act(gate x) * up x) by Node.Limit; W0 gate, W1 up, W2 down [experts, out, in], W3, W4, W5 their biases [experts, out] optional
 	OpConv                // causal depthwise convolution: W0 [width, taps], W1 [width] optional
 	OpScan                // Mamba selective scan: In x, dt, B, C; W0 A_log [width, state], W1 D [width]
 	OpShift               // RWKV token shift: x*W0 + previous x*(1-W0); W0 [width]

@@ -26,7 +26,7 @@ func packed(ts []*tensor.Tensor, conf *object, activations bool) ([]*tensor.Tens
 	var out []*tensor.Tensor
 	modules := map[codec.Group][]string{}
 	var plain []string
-	bytes := "" // the codec of modules stored as bytes
+	bytes, experts := "", false // the codec of modules stored as bytes; whether experts are stored as MXFP4
 	for _, t := range ts {
 		g, ok := codec.GroupOf(t.Codec)
 		base, matrix := strings.CutSuffix(t.Name, ".weight")
@@ -41,6 +41,13 @@ func packed(ts []*tensor.Tensor, conf *object, activations bool) ([]*tensor.Tens
 			}
 		}
 		switch {
+		case len(t.Shape) == 3 && t.Codec.Name() == "mxfp4":
+			p, err := mxfp4Tensors(t)
+			if err != nil {
+				return nil, err
+			}
+			out, experts = append(out, p...), true
+			continue
 		case ok && matrix && len(t.Shape) == 2:
 			p, err := packTensor(t, base, g)
 			if err != nil {
@@ -58,6 +65,10 @@ func packed(ts []*tensor.Tensor, conf *object, activations bool) ([]*tensor.Tens
 		out = append(out, t)
 	}
 	switch {
+	case experts && (bytes != "" || len(modules) > 0):
+		return nil, tensor.Errorf(ErrUnsupported, "", "", "a checkpoint cannot hold experts in MXFP4 and other matrices quantized otherwise")
+	case experts:
+		conf.set("quantization_config", mxfp4Config())
 	case bytes != "" && len(modules) > 0:
 		return nil, tensor.Errorf(ErrUnsupported, "", "", "a checkpoint cannot hold matrices of bytes (%s) and packed ones together", bytes)
 	case bytes != "":

@@ -26,7 +26,7 @@ var layouts = map[string]func(o, q *object, get lookup) (prequantized, error){}
 // refused are known methods that it does not, with what they are.
 var refused = map[string]string{
 	"bitsandbytes": "bitsandbytes", "exl2": "EXL2", "exl3": "EXL3", "hqq": "HQQ", "fbgemm_fp8": "FBGEMM FP8", "aqlm": "AQLM", "quip": "QuIP#",
-	"mxfp4": "MXFP4 in the layout of gpt-oss", "quanto": "Quanto", "torchao": "torchao", "eetq": "EETQ", "higgs": "HIGGS", "vptq": "VPTQ", "spqr": "SpQR",
+	"quanto": "Quanto", "torchao": "torchao", "eetq": "EETQ", "higgs": "HIGGS", "vptq": "VPTQ", "spqr": "SpQR",
 	"bitnet": "BitNet", "auto-round": "AutoRound's own layout", "modelopt": "ModelOpt", "quark": "Quark", "marlin": "Marlin", "sinq": "SINQ",
 }
 
@@ -55,7 +55,7 @@ func (o *object) quantization(get lookup) (prequantized, error) {
 		what = fmt.Sprintf("a method called %s", quoted(method))
 	}
 	return nil, tensor.Errorf(ErrUnsupported, o.file, `key "quantization_config"`,
-		"the weights are quantized by %s, which pare does not read; it reads compressed-tensors, gptq, awq and fp8: start from the unquantized checkpoint", what)
+		"the weights are quantized by %s, which pare does not read; it reads compressed-tensors, gptq, awq, fp8 and mxfp4: start from the unquantized checkpoint", what)
 }
 
 // matrix is one quantized matrix of a layout: what pare makes of it, made as a whole when a row is first wanted, because the

@@ -322,7 +322,7 @@ func TestForeignRefused(t *testing.T) {
 		`{"load_in_8bit":true}`:                                                 "bitsandbytes",
 		`{"quant_method":"exl2","bits":4.5}`:                                    "EXL2",
 		`{"quant_method":"hqq"}`:                                                "HQQ",
-		`{"quant_method":"mxfp4"}`:                                              "MXFP4",
+		`{"quant_method":"quanto"}`:                                             "Quanto",
 		`{"quant_method":"newest"}`:                                             `newest`,
 		`{"quant_method":"gptq","bits":3,"group_size":128}`:                     "3 bits",
 		`{"quant_method":"gptq","bits":4,"checkpoint_format":"marlin"}`:         "marlin",

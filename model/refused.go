@@ -4,7 +4,6 @@ import "strings"
 
 // unsupported says why architectures that people will try are not computed. Anything else is refused by its name alone.
 var unsupported = map[string]string{
-	"gpt_oss gpt-oss": "its attention has sinks, and its experts biases and a clamped activation",
 	"deepseek_v2 deepseek_v3 deepseek2 kimi_k2": "its keys and values are unfolded from a latent vector (MLA)",
 	"qwen3_next qwen3next qwen3_5 qwen35":       "most of its layers are gated delta networks",
 	"lfm2 lfm2_moe lfm2moe":                     "its layers are gated convolutions between layers of attention",
@@ -12,9 +11,9 @@ var unsupported = map[string]string{
 	"jamba bamba zamba zamba2 falcon_h1 falcon-h1 nemotron_h granitemoehybrid granitehybrid": "it mixes attention with recurrent layers",
 	"rwkv5 rwkv6 rwkv7 rwkv6qwen2 arwkv7":                                                    "only RWKV 4 is drawn",
 	"phimoe":                                                                                 "it chooses experts with sparse mixers",
-	"granitemoe granitemoeshared granite_moe":                                                "its experts are stored in one tensor for gate and up",
-	"dbrx":    "its experts are stored in one tensor of all",
-	"chatglm": "it is the remote code's form: take the checkpoint whose model_type is glm or glm4",
+	"granitemoeshared":                                                                       "its shared experts have no gates",
+	"dbrx":                                                                                   "its experts are stored in one tensor of all",
+	"chatglm":                                                                                "it is the remote code's form: take the checkpoint whose model_type is glm or glm4",
 	"glm4_moe dots1 bailing_moe ernie4_5_moe hunyuan_v1_moe minimax exaone_moe": "it chooses experts by sigmoids, groups or biases of their own",
 	"llama4 llama4_text":          "its attention is chunked and its queries are scaled by their position",
 	"gemma3n gemma3n_text gemma4": "its embeddings are made anew in each layer",

@@ -102,6 +102,9 @@ func (s *streams) node(n *Node) error {
 		columns(n.Weight(0))
 		columns(n.Weight(1))
 		rows(n.Weight(2))
+		if w := n.Weight(5); w != nil { // a bias of each expert is a row of the stream
+			columns(w)
+		}
 	case OpNorm:
 		return s.norm(n)
 	case OpAdd, OpScale:

@@ -28,7 +28,7 @@ func (c *compiler) attention(n *model.Node) error {
 	c.use(q)
 	c.use(k)
 	c.use(v)
-	a, id := n.Attn, len(c.plan.caches)
+	a, id, sinks := n.Attn, len(c.plan.caches), n.Weight(0)
 	spec, err := specOf(a, c.e.cache)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (c *compiler) attention(n *model.Node) error {
 	var tiled bool
 	coarse := c.e.rounding == RoundFast && simd.BytesFast()
 	var b *batch
-	var query, out []float32
+	var query, out, sink []float32
 	loop := func(t, _ int) {
 		for _, p := range b.parts {
 			n := (p.n + block - 1) / block * a.KVHeads
@@ -51,15 +51,15 @@ func (c *compiler) attention(n *model.Node) error {
 			first := t / a.KVHeads * block
 			hi, cache, kv := min(first+block, p.n), p.s.caches[id], t%a.KVHeads
 			if spec.kind == cacheQ80 && !tiled {
-				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width, coarse)
+				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width, sink, coarse)
 			} else {
-				attend(a, p, cache, kv, first, hi, query, out, qw, width, tiled)
+				attend(a, p, cache, kv, first, hi, query, out, qw, width, sink, tiled)
 			}
 			return
 		}
 	}
 	c.step("attention", func(x *batch) {
-		b = x
+		b, sink = x, x.e.vec(sinks)
 		tiled = b.prompt && a.HeadDim >= tileDim
 		query, out = b.f(qb, qw), b.f(dst, width)
 		key, value := b.f(kb, kw), b.f(vb, vw)
@@ -98,8 +98,8 @@ func sized[T any](p *[]T, n int) []T {
 	return (*p)[:n]
 }
 
-// attend computes rows [lo,hi) of a part for the query heads of one key/value head, tiled with products of bfloat16.
-func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, tiled bool) {
+// attend computes rows [lo,hi) of a part for the query heads of one key/value head, tiled with products of bfloat16. sinks may be nil.
+func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, sinks []float32, tiled bool) {
 	group, spec := a.Heads/a.KVHeads, &c.spec
 	rows := (hi - lo) * group
 	step := pageRows
@@ -166,9 +166,20 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 			}
 		}
 	}
+	addSinks(sum, top, sinks, kv*group, group)
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
 		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])
+	}
+}
+
+// addSinks adds to the sums of exponentials, whose references are in top, those of the sinks of the group of heads from first on, row after row.
+func addSinks(sum, top, sinks []float32, first, group int) {
+	if sinks == nil {
+		return
+	}
+	for r := range sum {
+		sum[r] += float32(math.Exp(float64(sinks[first+r%group] - top[r])))
 	}
 }
 

@@ -51,9 +51,9 @@ func BenchmarkAttention(b *testing.B) {
 						for lo := 0; lo < n; lo += block {
 							hi := min(lo+block, n)
 							if kind == cacheQ80 && !prompt {
-								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, coarse && simd.BytesFast())
+								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, nil, coarse && simd.BytesFast())
 							} else {
-								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, prompt)
+								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, nil, prompt)
 							}
 						}
 					}

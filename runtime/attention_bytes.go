@@ -34,7 +34,7 @@ type bytesScratch struct {
 var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
 
 // attendBytes computes rows [lo,hi) of a part for the query heads of one key/value head, coarsely with rows of bytes.
-func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, coarse bool) {
+func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, sinks []float32, coarse bool) {
 	spec := &c.spec
 	group, kb, vb := a.Heads/a.KVHeads, spec.keyDim/32, spec.valueDim/32
 	rows := (hi - lo) * group
@@ -115,6 +115,7 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 			simd.MulPairs(o[lo*spec.valuePad:], pw[lo*vb*pageKeys:], page.values, nil, pd[lo:], &sums, true, next.values)
 		}
 	}
+	addSinks(sum[:rows], top, sinks, kv*group, group)
 	for r := range rows {
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
 		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])

@@ -38,6 +38,11 @@ func TestCacheKinds(t *testing.T) {
 	for _, more := range []string{`"model_type":"llama"`, `"model_type":"mistral","sliding_window":70`} {
 		t.Run(more, func(t *testing.T) { cacheKinds(t, headsOf32(t, more)) })
 	}
+	t.Run("sinks", func(t *testing.T) {
+		cacheKinds(t, models.Of(t, models.Variant(t, "gpt_oss", map[string]any{"num_hidden_layers": 2,
+			"layer_types": []string{"sliding_attention", "full_attention"}, "head_dim": 32, "max_position_embeddings": 256, "sliding_window": 70,
+			"num_experts_per_tok": 6, "experts_per_token": 6}), 1)) // all experts: rounding must not choose others
+	})
 }
 
 func cacheKinds(t *testing.T, m *model.Model) {

@@ -52,7 +52,8 @@ func (c *compiler) experts(n *model.Node) {
 	c.use(x)
 	c.use(route)
 	gate, up, down := n.Weight(0), n.Weight(1), n.Weight(2)
-	width, ffn, act := x.Out.Size(), gate.Dims[1].Size(), activation(n.Act)
+	gateBias, upBias, downBias := n.Weight(3), n.Weight(4), n.Weight(5)
+	width, ffn, act, limit := x.Out.Size(), gate.Dims[1].Size(), activation(n.Act), float32(n.Limit)
 	c.step("experts", func(b *batch) {
 		in, weights, out := b.f(xb, width), b.f(rb, count), b.f(dst, hidden)
 		b.tap(x, in)
@@ -74,9 +75,17 @@ func (c *compiler) experts(n *model.Node) {
 			}
 			b.slab(gate, e, g, xs, k, width)
 			b.slab(up, e, u, xs, k, width)
+			b.slabBias(gateBias, e, g, k)
+			b.slabBias(upBias, e, u, k)
+			if limit != 0 {
+				for i := range g {
+					g[i], u[i] = min(g[i], limit), 1+min(max(u[i], -limit), limit)
+				}
+			}
 			act(g, g)
 			simd.Mul(g, g, u)
 			b.slab(down, e, d, g, k, ffn)
+			b.slabBias(downBias, e, d, k)
 			for i, t := range rows {
 				w := weights[t*count+e]
 				for j := range hidden {
@@ -95,6 +104,19 @@ func (b *batch) slab(w *model.Weight, expert int, dst, x []float32, n, cols int)
 	par.For(rows, taskRows(rows), func(lo, hi int) {
 		mul(m, dst[lo:], rows, a, expert*rows+lo, expert*rows+hi, false)
 	})
+}
+
+// slabBias adds one expert's bias to n rows of x, where there are biases.
+func (b *batch) slabBias(w *model.Weight, expert int, x []float32, n int) {
+	if w == nil {
+		return
+	}
+	width := len(x) / n
+	bias := b.e.vecs[w][expert*width:][:width]
+	for i := range n {
+		row := x[i*width:][:width]
+		simd.Add(row, row, bias)
+	}
 }
 
 func (c *compiler) state(size int) int {

@@ -238,9 +238,12 @@ func (s *step) attention() {
 				}
 				score[p] += a.Alibi.Bias(h, first+p)
 			}
+			if len(s.w) > 0 && s.w[0] != nil { // a key whose value is 0
+				score = append(score, float64(s.w[0][h]))
+			}
 			softmax(score)
 			y := row(s.out, i, s.width)[h*a.ValueDim:][:a.ValueDim]
-			for p, w := range score {
+			for p, w := range score[:i+1-first] {
 				v := row(s.in[2], first+p, vw)[kv*a.ValueDim:][:a.ValueDim]
 				for d := range y {
 					y[d] += w * v[d]

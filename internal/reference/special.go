@@ -45,13 +45,28 @@ func (s *step) experts() {
 			}
 			matvec(g, s.w[0][e*ffn*hidden:][:ffn*hidden], x)
 			matvec(u, s.w[1][e*ffn*hidden:][:ffn*hidden], x)
+			s.bias(g, 3, e)
+			s.bias(u, 4, e)
 			for j := range g {
+				if l := s.node.Limit; l != 0 {
+					g[j], u[j] = min(g[j], l), 1+min(max(u[j], -l), l)
+				}
 				g[j] = activate(s.node.Act, g[j]) * u[j]
 			}
 			matvec(d, s.w[2][e*s.width*ffn:][:s.width*ffn], g)
+			s.bias(d, 5, e)
 			for j := range y {
 				y[j] += weight * d[j]
 			}
+		}
+	}
+}
+
+// bias adds row e of weight i, where there is one.
+func (s *step) bias(y []float64, i, e int) {
+	if i < len(s.w) && s.w[i] != nil {
+		for j := range y {
+			y[j] += float64(s.w[i][e*len(y)+j])
 		}
 	}
 }

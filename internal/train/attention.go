@@ -10,9 +10,13 @@ import (
 	"github.com/parelm/pare/model"
 )
 
-// attention is causal attention of q [batch, length, heads*dim] over k and v [batch, length, kvHeads*dim].
-func attention(q, k, v *Node, a *model.Attention) *Node {
+// attention is causal attention of q [batch, length, heads*dim] over k and v [batch, length, kvHeads*dim]. sinks [heads] may be nil.
+func attention(q, k, v, sinks *Node, a *model.Attention) *Node {
 	d := q.Shape().Dimensions
+	if sinks != nil { // the kernel has none
+		o, _ := attend(q, k, v, sinks, a, alibi(a, d[1]))
+		return o
+	}
 	kernel := cpu.Attention{
 		Batch: d[0], Length: d[1], Heads: a.Heads, KVHeads: a.KVHeads, Dim: a.HeadDim, ValueDim: a.ValueDim,
 		Scale: float32(a.Scale), Window: a.Window, Softcap: float32(a.Softcap), Bias: alibi(a, d[1]),
@@ -26,12 +30,12 @@ func attention(q, k, v *Node, a *model.Attention) *Node {
 	name := fmt.Sprintf("attention %+v %+v", flat, slopes)
 	gradient := &composite{name: name + "'", kernel: &cpu.AttentionGrad{Attention: kernel},
 		outs: []shapes.Shape{q.Shape(), k.Shape(), v.Shape()}, forward: func(in []*Node) []*Node {
-			o, _ := attend(in[0], in[1], in[2], a, kernel.Bias)
+			o, _ := attend(in[0], in[1], in[2], nil, a, kernel.Bias)
 			return Gradient(ReduceAllSum(Mul(o, in[5])), in[0], in[1], in[2])
 		}}
 	outs := []shapes.Shape{shapes.Make(q.DType(), d[0], d[1], a.Heads*a.ValueDim), shapes.Make(q.DType(), d[0], a.Heads, d[1])}
 	c := &composite{name: name, kernel: &kernel, outs: outs, forward: func(in []*Node) []*Node {
-		o, lse := attend(in[0], in[1], in[2], a, kernel.Bias)
+		o, lse := attend(in[0], in[1], in[2], nil, a, kernel.Bias)
 		return []*Node{o, lse}
 	}}
 	c.vjp = func(in, out, dOut []*Node) []*Node {
@@ -56,11 +60,11 @@ func alibi(a *model.Attention, length int) [][]float32 {
 }
 
 // attend is the definition of attention: the output and, for every head and query, the log of the sum of exponentials.
-func attend(q, k, v *Node, a *model.Attention, bias [][]float32) (o, lse *Node) {
+func attend(q, k, v, sinks *Node, a *model.Attention, bias [][]float32) (o, lse *Node) {
 	d := q.Shape().Dimensions
 	batch, length := d[0], d[1]
 	s := scores(q, k, a, bias)
-	e, sum, top := exponentials(s)
+	e, sum, top := exponentials(s, sinks)
 	p := Div(e, along(sum, e))
 	v = Reshape(v, batch, length, a.KVHeads, a.ValueDim)
 	// [batch, kv heads, query, group, value dim]
@@ -71,16 +75,25 @@ func attend(q, k, v *Node, a *model.Attention, bias [][]float32) (o, lse *Node) 
 }
 
 // probabilities returns the attention probabilities, [batch, kv heads, query, group, key].
-func probabilities(q, k *Node, a *model.Attention, bias [][]float32) *Node {
-	e, sum, _ := exponentials(scores(q, k, a, bias))
+func probabilities(q, k, sinks *Node, a *model.Attention, bias [][]float32) *Node {
+	e, sum, _ := exponentials(scores(q, k, a, bias), sinks)
 	return Div(e, along(sum, e))
 }
 
-// exponentials returns e^(s - top of the row), their sums and the tops.
-func exponentials(s *Node) (e, sum, top *Node) {
-	top = StopGradient(ReduceMax(s, s.Rank()-1))
+// exponentials returns e^(s - top of the row), their sums and the tops, with those of sinks [heads] where there are any.
+func exponentials(s, sinks *Node) (e, sum, top *Node) {
+	top = ReduceMax(s, s.Rank()-1)
+	if sinks != nil {
+		d := s.Shape().Dimensions
+		sinks = ExpandAndBroadcast(Reshape(sinks, d[1], d[3]), top.Shape().Dimensions, []int{0, 2})
+		top = Max(top, sinks)
+	}
+	top = StopGradient(top)
 	e = Exp(Sub(s, along(top, s)))
-	return e, ReduceSum(e, s.Rank()-1), top
+	if sum = ReduceSum(e, s.Rank()-1); sinks != nil {
+		sum = Add(sum, Exp(Sub(sinks, top)))
+	}
+	return e, sum, top
 }
 
 // scores returns the scores of all queries and keys, -Inf where a query does not see a key, [batch, kv heads, query, group,

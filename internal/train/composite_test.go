@@ -87,7 +87,7 @@ func TestAttention(t *testing.T) {
 			t.Run(fmt.Sprint(name, length), func(t *testing.T) {
 				a.Scale = 0.4
 				agree(t, 3e-5, func(_ *Graph, in []*Node) []*Node {
-					return gradients([]*Node{attention(in[0], in[1], in[2], &a)}, in...)
+					return gradients([]*Node{attention(in[0], in[1], in[2], nil, &a)}, in...)
 				}, random(r, f32, 2, length, a.Heads*a.HeadDim), random(r, f32, 2, length, a.KVHeads*a.HeadDim),
 					random(r, f32, 2, length, a.KVHeads*a.ValueDim))
 			})

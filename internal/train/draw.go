@@ -19,14 +19,14 @@ type drawing struct {
 	readers map[*model.Node][]*model.Node
 }
 
-// draw returns the values of all nodes of the model's graph. weight gives the graph's node for a weight, the same node
+// draw draws all nodes of the model's graph. weight gives the graph's node for a weight, the same node
 // every time. It panics, as GoMLX graph functions do, with an error for graphs that cannot be trained.
-func draw(m *model.Graph, ids *Node, weight func(w *model.Weight) *Node, beside func(w *model.Weight) *thin) map[*model.Node]*Node {
+func draw(m *model.Graph, ids *Node, weight func(w *model.Weight) *Node, beside func(w *model.Weight) *thin) *drawing {
 	d := &drawing{m: m, ids: ids, weight: weight, thin: beside, values: map[*model.Node]*Node{}, readers: readersOf(m)}
 	for _, n := range m.Nodes {
 		d.node(n)
 	}
-	return d.values
+	return d
 }
 
 // thin is a pair of LoRA matrices: a [rank, in], b [out, rank].
@@ -102,7 +102,7 @@ func (d *drawing) value(n *model.Node) *Node {
 	case model.OpRope:
 		return rope(d.in(n, 0), n.Rope, n.Out.Block)
 	case model.OpAttention:
-		return attention(d.in(n, 0), d.in(n, 1), d.in(n, 2), n.Attn)
+		return attention(d.in(n, 0), d.in(n, 1), d.in(n, 2), d.opt(n, 0), n.Attn)
 	case model.OpAct:
 		if d.gate(n) {
 			return d.in(n, 0) // the multiplication that follows applies it
@@ -121,7 +121,7 @@ func (d *drawing) value(n *model.Node) *Node {
 	case model.OpRoute:
 		return route(d.in(n, 0), n.Route)
 	case model.OpExperts:
-		return experts(d.in(n, 0), d.in(n, 1), d.opt(n, 0), d.opt(n, 1), d.opt(n, 2), n.Act)
+		return d.experts(n)
 	}
 	panic(Trainable(d.m))
 }
@@ -218,15 +218,26 @@ func lowerIndex(n int) [][]bool {
 	return m
 }
 
-// experts sums the outputs of all experts, weighted by route [batch, length, experts]; gate, up and down are stacked
-// [experts, out, in]. Every expert computes every token, so the gradient is exact for the chosen ones and zero for the
-// others at the price of the work of all.
-func experts(x, route, gate, up, down *Node, a model.Activation) *Node {
+// experts sums the outputs of all experts, weighted by the route [batch, length, experts]. Every expert computes every token, so the
+// gradient is exact for the chosen ones and zero for the others at the price of the work of all.
+func (d *drawing) experts(n *model.Node) *Node {
+	x, route := d.in(n, 0), d.in(n, 1)
 	var sum *Node
-	for e := range gate.Shape().Dimensions[0] {
-		pick := func(w *Node) *Node { return Squeeze(SliceAxis(w, 0, AxisElem(e)), 0) }
-		h := gated(linear(x, pick(gate), nil), linear(x, pick(up), nil), a)
-		y := Mul(linear(h, pick(down), nil), SliceAxis(route, 2, AxisElem(e)))
+	for e := range n.In[1].Out.Size() {
+		times := func(x *Node, i int) *Node { // matrix i of the expert and its bias
+			pick := func(w *Node) *Node {
+				if w == nil {
+					return nil
+				}
+				return Squeeze(SliceAxis(w, 0, AxisElem(e)), 0)
+			}
+			return linear(x, pick(d.opt(n, i)), pick(d.opt(n, 3+i)))
+		}
+		gate, up := times(x, 0), times(x, 1)
+		if l := n.Limit; l != 0 {
+			gate, up = MinScalar(gate, l), AddScalar(ClipScalar(up, -l, l), 1)
+		}
+		y := Mul(times(gated(gate, up, n.Act), 2), SliceAxis(route, 2, AxisElem(e)))
 		if sum == nil {
 			sum = y
 		} else {

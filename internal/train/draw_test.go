@@ -50,7 +50,7 @@ func drawn(m *model.Graph, choose func(values map[*model.Node]*Node, weights []*
 		for i, w := range m.Weights {
 			at[w] = in[i+1]
 		}
-		return choose(draw(m, in[0], func(w *model.Weight) *Node { return at[w] }, nil), in[1:])
+		return choose(draw(m, in[0], func(w *model.Weight) *Node { return at[w] }, nil).values, in[1:])
 	}
 }
 

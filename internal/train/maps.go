@@ -62,7 +62,7 @@ func (m *Maps) Of(layer, batch, length int, x []float32, mean bool) ([]float32, 
 		return nil, err
 	}
 	var weights []*model.Weight
-	for _, n := range nodes {
+	for _, n := range append(slices.Clip(nodes), att) {
 		for _, w := range n.Weights {
 			if w != nil && !slices.Contains(weights, w) {
 				weights = append(weights, w)
@@ -105,7 +105,7 @@ func (m *Maps) draw(att *model.Node, nodes []*model.Node, weights []*model.Weigh
 	for _, n := range nodes {
 		d.node(n)
 	}
-	p := (&whole{g, d.values}).attention(att)
+	p := (&whole{g, d}).attention(att)
 	if mean {
 		p = Value{p}.MeanGroups(att.Attn.Heads).n
 	}

@@ -243,8 +243,8 @@ func (t *Tape) mustWhole(what string) *whole {
 
 // whole is the drawing of the student.
 type whole struct {
-	model  *model.Graph
-	values map[*model.Node]*Node
+	model *model.Graph
+	*drawing
 }
 
 // rowsOf makes [batch, length, width] a matrix of rows.
@@ -257,6 +257,6 @@ func rowsOf(x *Node) *Node {
 func (w *whole) attention(n *model.Node) *Node {
 	q, k := w.values[n.In[0]], w.values[n.In[1]]
 	d := q.Shape().Dimensions
-	p := probabilities(q, k, n.Attn, alibi(n.Attn, d[1])) // [batch, kv heads, query, group, key]
+	p := probabilities(q, k, w.opt(n, 0), n.Attn, alibi(n.Attn, d[1])) // [batch, kv heads, query, group, key]
 	return Reshape(TransposeAllAxes(p, 0, 2, 1, 3, 4), d[0]*d[1], n.Attn.Heads*d[1])
 }
