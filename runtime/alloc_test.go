@@ -17,7 +17,11 @@ func TestDecodeAllocates(t *testing.T) {
 	for i, cache := range []string{"f32", "f16", "bf16", "q8_0", "f16", "f16", "f16"} {
 		format := []string{"f32", "f32", "f32", "f32", "q4_0", "q8_0", "bf16"}[i]
 		for _, threads := range []int{1, 2} {
-			e, err := Load(ctx, encoded(t, headsOf32(t, `"model_type":"llama"`), format), Options{Cache: cache})
+			kind := `"model_type":"llama"`
+			if i > 3 { // a mixture of experts too
+				kind = `"model_type":"mixtral","num_local_experts":6,"num_experts_per_tok":2`
+			}
+			e, err := Load(ctx, encoded(t, headsOf32(t, kind), format), Options{Cache: cache})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -331,7 +331,11 @@ func activation(a model.Activation) func(y, x []float32) {
 	case model.GELUTanh:
 		return simd.GELUTanh
 	case model.QuickGELU:
-		return each(func(v float64) float64 { return v / (1 + math.Exp(-1.702*v)) })
+		return func(y, x []float32) { // x sigmoid(cx) is silu(cx) / c
+			simd.Scale(y, x, 1.702)
+			simd.SiLU(y, y)
+			simd.Scale(y, y, 1/float32(1.702))
+		}
 	case model.ReLU:
 		return each(func(v float64) float64 { return max(v, 0) })
 	case model.ReLUSquared:

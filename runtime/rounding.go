@@ -114,3 +114,16 @@ func (r *rounder) round(w *model.Weight, x []float32, rows, width int) []float32
 	})
 	return r.buf[:rows*width]
 }
+
+// row rounds one row of a matrix's input where it lies.
+func (r *rounder) row(w *model.Weight, x []float32) {
+	c := r.codec(w)
+	if c == nil {
+		return
+	}
+	if size, err := codec.RowBytes(c, len(x)); err == nil { // rows of the matrix have it, and they are as long
+		row := make([]byte, size)
+		c.Encode(row, x, nil)
+		c.Decode(x, row)
+	}
+}

@@ -2,122 +2,12 @@ package runtime
 
 import (
 	"math"
-	"sort"
 
 	"github.com/parelm/pare/internal/par"
-	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
-// Mixtures of experts and recurrent layers.
-
-func (c *compiler) route(n *model.Node) {
-	in := n.In[0]
-	src := c.buf[in]
-	if !c.output(n, in) {
-		c.use(in)
-	}
-	dst, width, r := c.buf[n], n.Out.Size(), *n.Route
-	c.rows("route", width, func(b *batch, t int) { routeRow(b.row(dst, width, t), b.row(src, width, t), r) })
-}
-
-// routeRow keeps the TopK largest of softmax(x), ties to the lower index, and zeroes the rest.
-func routeRow(y, x []float32, r model.Route) {
-	p := append([]float32(nil), x...)
-	simd.Softmax(p, p)
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(i, j int) bool { return p[order[i]] > p[order[j]] })
-	sum := float32(1)
-	if r.Normalize {
-		sum = 0
-		for _, i := range order[:r.TopK] {
-			sum += p[i]
-		}
-	}
-	clear(y)
-	for _, i := range order[:r.TopK] {
-		y[i] = p[i] / sum
-	}
-}
-
-// experts gathers the rows of each expert, multiplies them together, and adds the results back.
-func (c *compiler) experts(n *model.Node) {
-	x, route := n.In[0], n.In[1]
-	xb, rb := c.buf[x], c.buf[route]
-	c.buf[n] = c.alloc(n.Out.Size())
-	dst, hidden, count := c.buf[n], n.Out.Size(), route.Out.Size()
-	c.use(x)
-	c.use(route)
-	gate, up, down := n.Weight(0), n.Weight(1), n.Weight(2)
-	gateBias, upBias, downBias := n.Weight(3), n.Weight(4), n.Weight(5)
-	width, ffn, act, limit := x.Out.Size(), gate.Dims[1].Size(), activation(n.Act), float32(n.Limit)
-	c.step("experts", func(b *batch) {
-		in, weights, out := b.f(xb, width), b.f(rb, count), b.f(dst, hidden)
-		b.tap(x, in)
-		clear(out)
-		for e := range count {
-			var rows []int
-			for t := range b.rows {
-				if weights[t*count+e] != 0 {
-					rows = append(rows, t)
-				}
-			}
-			if len(rows) == 0 {
-				continue
-			}
-			k := len(rows)
-			xs, g, u, d := make([]float32, k*width), make([]float32, k*ffn), make([]float32, k*ffn), make([]float32, k*hidden)
-			for i, t := range rows {
-				copy(xs[i*width:], in[t*width:(t+1)*width])
-			}
-			b.slab(gate, e, g, xs, k, width)
-			b.slab(up, e, u, xs, k, width)
-			b.slabBias(gateBias, e, g, k)
-			b.slabBias(upBias, e, u, k)
-			if limit != 0 {
-				for i := range g {
-					g[i], u[i] = min(g[i], limit), 1+min(max(u[i], -limit), limit)
-				}
-			}
-			act(g, g)
-			simd.Mul(g, g, u)
-			b.slab(down, e, d, g, k, ffn)
-			b.slabBias(downBias, e, d, k)
-			for i, t := range rows {
-				w := weights[t*count+e]
-				for j := range hidden {
-					out[t*hidden+j] += w * d[i*hidden+j]
-				}
-			}
-		}
-	})
-}
-
-// slab multiplies n rows of x with one expert of a stacked matrix.
-func (b *batch) slab(w *model.Weight, expert int, dst, x []float32, n, cols int) {
-	m, rows := b.e.mats[w], w.Dims[1].Size()
-	a := &b.e.acts
-	a.reset(b.e.rounder.round(w, x, n, cols), n, cols, m.Form(b.prompt))
-	par.For(rows, taskRows(rows), func(lo, hi int) {
-		mul(m, dst[lo:], rows, a, expert*rows+lo, expert*rows+hi, false)
-	})
-}
-
-// slabBias adds one expert's bias to n rows of x, where there are biases.
-func (b *batch) slabBias(w *model.Weight, expert int, x []float32, n int) {
-	if w == nil {
-		return
-	}
-	width := len(x) / n
-	bias := b.e.vecs[w][expert*width:][:width]
-	for i := range n {
-		row := x[i*width:][:width]
-		simd.Add(row, row, bias)
-	}
-}
+// Recurrent layers.
 
 func (c *compiler) state(size int) int {
 	c.plan.states = append(c.plan.states, size)
