@@ -72,6 +72,9 @@ type Layer struct {
 	Residual    float64
 
 	SSM *SSM // recurrent layers
+	// Conv is the taps of the convolution that stands for attention; 0 means attention.
+	Conv     int
+	ConvBias bool // of it and of the projections around it
 
 	Parallel bool // attention and MLP side by side
 	TwoNorms bool // ... behind a norm each

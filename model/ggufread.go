@@ -265,6 +265,10 @@ func (r *ggufReader) perLayer(c *Config) {
 		if err != nil || len(v) != len(c.Layers) {
 			continue // one value for all
 		}
-		c.each(func(i int, l *Layer) { set(l, int(min(v[i], math.MaxInt32))) })
+		c.each(func(i int, l *Layer) {
+			if l.Conv == 0 || v[i] != 0 { // layers without attention have no heads there
+				set(l, int(min(v[i], math.MaxInt32)))
+			}
+		})
 	}
 }

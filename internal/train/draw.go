@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/parelm/pare/model"
@@ -55,7 +56,7 @@ func readersOf(m *model.Graph) map[*model.Node][]*model.Node {
 func Trainable(m *model.Graph) error {
 	for _, n := range m.Nodes {
 		switch n.Op {
-		case model.OpConv, model.OpScan, model.OpShift, model.OpWKV:
+		case model.OpScan, model.OpShift, model.OpWKV:
 			return fmt.Errorf("%s: training recurrent layers (%s) is not supported: %w", n.Site, n.Op, model.ErrUnsupported)
 		}
 	}
@@ -122,6 +123,8 @@ func (d *drawing) value(n *model.Node) *Node {
 		return route(d.in(n, 0), n.Route)
 	case model.OpExperts:
 		return d.experts(n)
+	case model.OpConv:
+		return conv(d.in(n, 0), d.opt(n, 0), d.opt(n, 1))
 	}
 	panic(Trainable(d.m))
 }
@@ -133,6 +136,33 @@ func linear(x, w, bias *Node) *Node {
 		y = Add(y, over(bias, y))
 	}
 	return y
+}
+
+// conv is the causal depthwise convolution of x [batch, length, width] with w [width, taps], and a bias where there is one: each tap
+// multiplies what stood so many positions before.
+func conv(x, w, bias *Node) *Node {
+	d, taps := x.Shape().Dimensions, w.Shape().Dimensions[1]
+	var sum *Node
+	for t := range taps {
+		back, y := taps-1-t, x
+		if back >= d[1] {
+			continue
+		}
+		if back > 0 {
+			nothing := Zeros(x.Graph(), shapes.Make(x.DType(), d[0], back, d[2]))
+			y = Concatenate([]*Node{nothing, SliceAxis(x, 1, AxisRange(0, d[1]-back))}, 1)
+		}
+		y = Mul(y, over(Reshape(SliceAxis(w, 1, AxisElem(t)), d[2]), y))
+		if sum == nil {
+			sum = y
+		} else {
+			sum = Add(sum, y)
+		}
+	}
+	if bias != nil {
+		sum = Add(sum, over(bias, sum))
+	}
+	return sum
 }
 
 // norm normalises each of the node's groups of channels.
