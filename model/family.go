@@ -104,6 +104,9 @@ func ParseConfig(file string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o, err = o.language(o.text("model_type")); err != nil {
+		return nil, err
+	}
 	t := o.text("model_type")
 	if o.err != nil {
 		return nil, o.err
@@ -117,7 +120,11 @@ func ParseConfig(file string, data []byte) (*Config, error) {
 		sort.Strings(known)
 		return nil, tensor.Errorf(ErrUnsupported, file, `key "model_type"`, "is %q%s; known are %s", clip(t), refusal(t), strings.Join(known, ", "))
 	}
-	return f.read(o)
+	c, err := f.read(o)
+	if err == nil && o.within != "" {
+		o.warn("%s: of a %s the language model alone is read: pictures are not seen", file, o.within)
+	}
+	return c, err
 }
 
 // read fills a configuration: what all families share from the standard keys, then what the family adds.

@@ -126,6 +126,13 @@ func (m *Model) bindHF(files tensorFiles) error {
 		if t, ok := files.Tensor(name); ok {
 			return t, true
 		}
+		if m.Config.hf.within != "" {
+			for _, n := range within(name) {
+				if t, ok := files.Tensor(n); ok {
+					return t, true
+				}
+			}
+		}
 		if short, ok := strings.CutPrefix(name, f.Prefix); ok {
 			return files.Tensor(short)
 		}

@@ -22,6 +22,7 @@ type object struct {
 	defaults map[string]json.RawMessage
 	err      error
 	warnings []string
+	within   string // the model_type that this is the language model of
 }
 
 // parseObject reads one JSON object without duplicate keys.
