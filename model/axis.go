@@ -27,6 +27,9 @@ type Axis struct {
 	// consecutive units of this one. A selection must then keep equally many in each group.
 	Group *Axis
 
+	// tiles is set on heads that a dialect may keep in another order: unit h belongs to h % tiles, and those of one may stand side by side.
+	tiles int
+
 	// set writes a new size into a configuration.
 	set func(c *Config, size int)
 }

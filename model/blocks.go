@@ -31,6 +31,9 @@ func (b *builder) SelfAttention(x *Node) *Node {
 		Heads: l.Heads, KVHeads: l.KVHeads, HeadDim: l.HeadDim, ValueDim: l.HeadDim,
 		Scale: l.scale(), Window: l.Window, Softcap: l.AttnSoftcap, Alibi: l.Alibi,
 	}, b.vector(l.Sinks, b.path("attn.sinks"), Dim{heads, 1}))
+	if l.AttnGate {
+		a = b.Mul(a, b.Act(b.Linear("attn.gate", x, Dim{heads, l.HeadDim}, l.QKVBias), Sigmoid))
+	}
 	return b.Linear("attn.o", a, b.Hidden(), l.OBias)
 }
 

@@ -57,6 +57,7 @@ type Layer struct {
 	QKNormBias              bool
 	RopeFirst               bool // queries and keys are rotated before they are normalised
 	QKVBias, OBias          bool
+	AttnGate                bool // what heads give is multiplied by the sigmoid of a gate
 	Sinks                   bool // each head has a score that takes weight from all keys and gives nothing
 
 	FFN     int // intermediate width; of each expert in a mixture
@@ -72,8 +73,9 @@ type Layer struct {
 	Residual    float64
 
 	SSM *SSM // recurrent layers
-	// Conv is the taps of the convolution that stands for attention; 0 means attention.
+	// Conv is the taps of the convolution that stands for attention, or before the delta rule; 0 means attention.
 	Conv     int
+	Delta    *Delta
 	ConvBias bool // of it and of the projections around it
 
 	Parallel bool // attention and MLP side by side

@@ -19,6 +19,7 @@ type Node struct {
 	Rope   *Rope      // OpRope
 	Attn   *Attention // OpAttention
 	Route  *Route     // OpRoute
+	Delta  *Delta     // OpDelta
 	Act    Activation // OpAct, OpExperts
 	Limit  float64    // OpExperts: if not 0, act(min(gate x, Limit)) * (1 + up x limited to ±Limit) (gpt-oss)
 	C      float64    // OpScale, OpSoftcap, OpClamp
@@ -71,7 +72,7 @@ func (g *Graph) Axis(name string) *Axis {
 func (g *Graph) Recurrent() bool {
 	for _, n := range g.Nodes {
 		switch n.Op {
-		case OpConv, OpScan, OpShift, OpWKV:
+		case OpConv, OpScan, OpDelta, OpShift, OpWKV:
 			return true
 		}
 	}

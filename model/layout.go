@@ -71,7 +71,20 @@ func (s *slot) rowShape() []int {
 
 // plain reports whether the slot is one weight stored as it is.
 func (s *slot) plain() bool {
-	return len(s.weights) == 1 && !s.permuted() && !s.Transposed
+	return len(s.weights) == 1 && !s.permuted() && !s.Transposed && !s.Tiled
+}
+
+// tiled reports whether heads of a dimension are stored in another order than the weight's.
+func (s *slot) tiled(d Dim) bool { return s.Tiled && d.Axis.tiles > 0 && d.Axis.tiles < d.Axis.Size }
+
+// sideBySide returns the stored place of each entry of a dimension whose heads the weight has in turns.
+func sideBySide(d Dim) []int {
+	places, each := make([]int, d.Size()), d.Axis.Size/d.Axis.tiles
+	for i := range places {
+		h := i / d.Block
+		places[i] = (h%d.Axis.tiles*each+h/d.Axis.tiles)*d.Block + i%d.Block
+	}
+	return places
 }
 
 func (s *slot) permuted() bool { return s.permute > 0 }
@@ -103,6 +116,9 @@ func (s *slot) split(t *tensor.Tensor) ([]*tensor.Tensor, error) {
 	for i, w := range s.weights {
 		idx := s.rows(i)
 		v, err := tensor.GatherRows(w.Name, t, []int{len(idx), t.Cols()}, idx)
+		if last := w.Dims[len(w.Dims)-1]; err == nil && len(w.Dims) > 1 && s.tiled(last) {
+			v, err = tensor.SelectCols(w.Name, v, sideBySide(last))
+		}
 		if err == nil {
 			v, err = tensor.Reshape(w.Name, v, w.Shape())
 		}
@@ -133,6 +149,13 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 	base := 0
 	for i, w := range ws {
 		v, err := tensor.Reshape(w.Name, w, []int{s.weights[i].Shape()[0], shape[1]})
+		if dims := s.weights[i].Dims; err == nil && len(dims) > 1 && s.tiled(dims[len(dims)-1]) {
+			back := make([]int, shape[1])
+			for j, stored := range sideBySide(dims[len(dims)-1]) {
+				back[stored] = j
+			}
+			v, err = tensor.SelectCols(w.Name, v, back)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -173,11 +196,18 @@ func (s *slot) rows(i int) []int {
 	n := s.unit(s.weights[i]).Size()
 	per := n / groups
 	idx := make([]int, n)
-	for r := range idx {
-		idx[r] = r/per*stride + offset + r%per
+	if d := s.unit(s.weights[i]); s.tiled(d) {
+		copy(idx, sideBySide(d))
+	} else {
+		for r := range idx {
+			idx[r] = r
+		}
+	}
+	for at, r := range idx {
+		idx[at] = r/per*stride + offset + r%per
 		if d := s.permute; d > 0 { // GGUF keeps pair (j, j+d/2) of each head side by side
-			h, j := r/d, r%d
-			idx[r] = h*d + j%(d/2)*2 + j/(d/2)
+			h, j := at/d, at%d
+			idx[at] = h*d + j%(d/2)*2 + j/(d/2)
 		}
 	}
 	return idx

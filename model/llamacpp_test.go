@@ -34,6 +34,11 @@ func TestLlamaCPP(t *testing.T) {
 		{"phi3", nil, []string{"no sliding window"}},
 		{"qwen2_moe", map[string]any{"norm_topk_prob": true}, []string{"norm_topk_prob"}},
 		{"granitemoe", nil, nil},
+		{"lfm2", nil, nil},
+		{"lfm2", map[string]any{"full_attn_idxs": nil}, []string{"convolutions"}},
+		{"qwen3_5", nil, nil},
+		{"qwen3_5", map[string]any{"linear_key_head_dim": 16}, []string{"one width"}},
+		{"qwen3_5", map[string]any{"full_attention_interval": 1}, []string{"delta networks"}},
 		{"gpt_oss", nil, []string{"whole dimensions"}},
 		{"gpt_oss", map[string]any{"rope_scaling": map[string]any{"rope_type": "default"}}, nil},
 		{"gpt_oss", map[string]any{"rope_scaling": map[string]any{"rope_type": "default"}, "swiglu_limit": 5.0}, []string{"to 7"}},
@@ -74,7 +79,7 @@ func TestLlamaCPP(t *testing.T) {
 // TestRefused checks that what is not computed says why, in one line.
 func TestRefused(t *testing.T) {
 	for name, why := range map[string]string{
-		"deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "delta", "lfm2_moe": "sigmoids", "mamba2": "first Mamba",
+		"deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "experts", "lfm2_moe": "sigmoids", "mamba2": "first Mamba",
 		"jamba": "recurrent", "rwkv6": "RWKV 4", "phimoe": "sparse mixers", "granitemoeshared": "shared experts", "dbrx": "experts", "chatglm": "glm4",
 		"gemma3n": "embeddings", "gemma3": "pictures", "t5": "encoder", "something": `"something"; known are`,
 	} {

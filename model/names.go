@@ -21,6 +21,8 @@ type stored struct {
 	Transposed bool
 	// Stacked says that the tensor holds a matrix of every expert, one behind the other; Parts, Grouped and Transposed are of each.
 	Stacked bool
+	// Tiled says that heads which the weight has in turns (Axis.tiles) are stored side by side.
+	Tiled bool
 	// Bias is the name of the bias where it is not the matrix's with ".bias".
 	Bias string
 	Raw  bool

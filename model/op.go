@@ -30,13 +30,14 @@ const (
 	OpExperts             // In x, route: sum over experts of route * down(act(gate x) * up x) by Node.Limit; W0 gate, W1 up, W2 down [experts, out, in], W3, W4, W5 their biases [experts, out] optional
 	OpConv                // causal depthwise convolution: W0 [width, taps], W1 [width] optional
 	OpScan                // Mamba selective scan: In x, dt, B, C; W0 A_log [width, state], W1 D [width]
+	OpDelta               // gated delta rule by Node.Delta: In q, k, v, beta, alpha; W0 A_log, W1 dt_bias, both [value heads]
 	OpShift               // RWKV token shift: x*W0 + previous x*(1-W0); W0 [width]
 	OpWKV                 // RWKV v4 weighted key-value: In k, v; W0 decay, W1 first, both [width]
 	opCount
 )
 
 var opNames = [opCount]string{"embed", "position", "linear", "norm", "rope", "attention", "act", "add", "mul", "scale",
-	"softcap", "clamp", "route", "experts", "conv", "scan", "shift", "wkv"}
+	"softcap", "clamp", "route", "experts", "conv", "scan", "delta", "shift", "wkv"}
 
 // String returns the operation's name.
 func (o Op) String() string {

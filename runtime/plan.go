@@ -200,6 +200,8 @@ func (c *compiler) emit(n *model.Node) error {
 		c.conv(n)
 	case model.OpScan:
 		c.scan(n)
+	case model.OpDelta:
+		c.delta(n)
 	case model.OpShift:
 		c.shift(n)
 	case model.OpWKV:

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/parelm/pare/internal/par"
+	"github.com/parelm/pare/internal/simd"
 	"github.com/parelm/pare/model"
 )
 
@@ -92,6 +93,44 @@ func (c *compiler) scan(n *model.Node) {
 						y += cc[i*states+s] * v
 					}
 					out[i*width+j] = y
+				}
+			}
+		})
+	})
+}
+
+// delta keeps a matrix [key dim, value dim] for each value head. What the rule means is in package reference.
+func (c *compiler) delta(n *model.Node) {
+	d, logA, dt := n.Delta, n.Weight(0), n.Weight(1)
+	keys, values, size := d.KeyHeads*d.KeyDim, d.ValueHeads*d.ValueDim, d.KeyDim*d.ValueDim
+	scale := float32(1 / math.Sqrt(float64(d.KeyDim)))
+	unit := func(y, x []float32, scale float32) {
+		simd.Scale(y, x, scale/float32(math.Sqrt(float64(simd.SumSquares(x))+1e-6)))
+	}
+	c.recurrent(n, "delta", d.ValueHeads*size, func(b *batch, p part, state []float32, in [][]float32, out []float32) {
+		a, bias := b.e.vecs[logA], b.e.vecs[dt]
+		par.For(d.ValueHeads, 1, func(lo, hi int) {
+			q, k, change := make([]float32, d.KeyDim), make([]float32, d.KeyDim), make([]float32, d.ValueDim)
+			for h := lo; h < hi; h++ {
+				s, rate := state[h*size:][:size], -math.Exp(float64(a[h]))
+				for i := range p.n {
+					at := i*keys + h%d.KeyHeads*d.KeyDim
+					unit(q, in[0][at:][:d.KeyDim], scale)
+					unit(k, in[1][at:][:d.KeyDim], 1)
+					beta := float32(1 / (1 + math.Exp(-float64(in[3][i*d.ValueHeads+h]))))
+					alpha := float64(in[4][i*d.ValueHeads+h] + bias[h])
+					simd.Scale(s, s, float32(math.Exp(rate*(max(alpha, 0)+math.Log1p(math.Exp(-math.Abs(alpha)))))))
+					copy(change, in[2][i*values+h*d.ValueDim:])
+					for j, x := range k {
+						simd.Axpy(change, s[j*d.ValueDim:][:d.ValueDim], -x)
+					}
+					y := out[i*values+h*d.ValueDim:][:d.ValueDim]
+					clear(y)
+					for j, x := range k {
+						row := s[j*d.ValueDim:][:d.ValueDim]
+						simd.Axpy(row, change, x*beta)
+						simd.Axpy(y, row, q[j])
+					}
 				}
 			}
 		})

@@ -94,6 +94,8 @@ func (s *step) run() error {
 		s.conv()
 	case model.OpScan:
 		s.scan()
+	case model.OpDelta:
+		s.delta()
 	case model.OpShift:
 		s.shift()
 	case model.OpWKV:

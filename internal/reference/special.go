@@ -110,6 +110,45 @@ func (s *step) scan() {
 	}
 }
 
+// delta: the gated delta rule (Yang et al. 2024, eq. 10) with a state S [key dim, value dim] for each value head, by unit vectors of q and k:
+// S = e^g S; S = S + k (beta (v - kᵀS)); y = qᵀS / sqrt(key dim), with beta = sigmoid(beta) and g = -e^A_log softplus(alpha + dt_bias).
+func (s *step) delta() {
+	d := s.node.Delta
+	unit := func(x []float64) []float64 {
+		square, y := 1e-6, make([]float64, len(x))
+		for _, v := range x {
+			square += v * v
+		}
+		for i, v := range x {
+			y[i] = v / math.Sqrt(square)
+		}
+		return y
+	}
+	for h := range d.ValueHeads {
+		state := make([]float64, d.KeyDim*d.ValueDim)
+		for i := range s.tokens {
+			at := h % d.KeyHeads * d.KeyDim
+			q := unit(row(s.in[0], i, d.KeyHeads*d.KeyDim)[at:][:d.KeyDim])
+			k := unit(row(s.in[1], i, d.KeyHeads*d.KeyDim)[at:][:d.KeyDim])
+			v, y := row(s.in[2], i, s.width)[h*d.ValueDim:], row(s.out, i, s.width)[h*d.ValueDim:][:d.ValueDim]
+			beta := 1 / (1 + math.Exp(-s.in[3][i*d.ValueHeads+h]))
+			alpha := s.in[4][i*d.ValueHeads+h] + float64(s.w[1][h])
+			fade := math.Exp(-math.Exp(float64(s.w[0][h])) * (max(alpha, 0) + math.Log1p(math.Exp(-math.Abs(alpha)))))
+			for j := range y {
+				known := 0.0
+				for a, x := range k {
+					state[a*d.ValueDim+j] *= fade
+					known += x * state[a*d.ValueDim+j]
+				}
+				for a, x := range k {
+					state[a*d.ValueDim+j] += x * beta * (v[j] - known)
+					y[j] += q[a] * state[a*d.ValueDim+j] / math.Sqrt(float64(d.KeyDim))
+				}
+			}
+		}
+	}
+}
+
 func (s *step) shift() {
 	for i := range s.out {
 		mix, prev := float64(s.w[0][i%s.width]), 0.0

@@ -56,7 +56,7 @@ func readersOf(m *model.Graph) map[*model.Node][]*model.Node {
 func Trainable(m *model.Graph) error {
 	for _, n := range m.Nodes {
 		switch n.Op {
-		case model.OpScan, model.OpShift, model.OpWKV:
+		case model.OpScan, model.OpDelta, model.OpShift, model.OpWKV:
 			return fmt.Errorf("%s: training recurrent layers (%s) is not supported: %w", n.Site, n.Op, model.ErrUnsupported)
 		}
 	}
