@@ -12,7 +12,7 @@ import (
 
 // seeing lists the model_type values whose language models work without the rest.
 var seeing = map[string]bool{"gemma3": true, "mistral3": true, "llava": true, "llava_next": true, "qwen2_vl": true, "qwen2_5_vl": true, "qwen3_vl": true,
-	"idefics3": true, "smolvlm": true, "qwen3_5": true}
+	"idefics3": true, "smolvlm": true, "qwen3_5": true, "qwen3_5_moe": true}
 
 // languages says which family's model_type the language models have that are called otherwise there. Their rotary embedding has positions of
 // three axes, which are one and the same for text.

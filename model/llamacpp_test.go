@@ -79,7 +79,7 @@ func TestLlamaCPP(t *testing.T) {
 // TestRefused checks that what is not computed says why, in one line.
 func TestRefused(t *testing.T) {
 	for name, why := range map[string]string{
-		"deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "experts", "lfm2_moe": "sigmoids", "mamba2": "first Mamba",
+		"deepseek_v3": "MLA", "deepseek_v2": "MLA", "qwen3_next": "order", "lfm2_moe": "sigmoids", "mamba2": "first Mamba",
 		"jamba": "recurrent", "rwkv6": "RWKV 4", "phimoe": "sparse mixers", "granitemoeshared": "shared experts", "dbrx": "experts", "chatglm": "glm4",
 		"gemma3n": "embeddings", "gemma3": "pictures", "t5": "encoder", "something": `"something"; known are`,
 	} {

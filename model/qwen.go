@@ -56,12 +56,7 @@ var _ = register(&Family{
 		})
 	},
 	draw: drawLlama,
-	hf: override(qwenMoeHF, []stored{
-		{Site: "layers.#.mlp.shared.gate", Name: "model.layers.#.mlp.shared_expert.gate_proj"},
-		{Site: "layers.#.mlp.shared.up", Name: "model.layers.#.mlp.shared_expert.up_proj"},
-		{Site: "layers.#.mlp.shared.down", Name: "model.layers.#.mlp.shared_expert.down_proj"},
-		{Site: "layers.#.mlp.shared.router", Name: "model.layers.#.mlp.shared_expert_gate"},
-	}),
+	hf:   override(qwenMoeHF, qwenSharedHF),
 	FromGGUF: func(r *ggufReader, o *object) {
 		windowFromGGUF(r, o)
 		denseFromGGUF(r, o)
@@ -101,8 +96,18 @@ var _ = register(&Family{
 	},
 })
 
+// qwenSharedHF are the names of the expert that every token uses.
+var qwenSharedHF = []stored{
+	{Site: "layers.#.mlp.shared.gate", Name: "model.layers.#.mlp.shared_expert.gate_proj"},
+	{Site: "layers.#.mlp.shared.up", Name: "model.layers.#.mlp.shared_expert.up_proj"},
+	{Site: "layers.#.mlp.shared.down", Name: "model.layers.#.mlp.shared_expert.down_proj"},
+	{Site: "layers.#.mlp.shared.router", Name: "model.layers.#.mlp.shared_expert_gate"},
+}
+
+var qwenRouterHF = stored{Site: "layers.#.mlp.router", Name: "model.layers.#.mlp.gate"}
+
 var qwenMoeHF = override(llamaHF, []stored{
-	{Site: "layers.#.mlp.router", Name: "model.layers.#.mlp.gate"},
+	qwenRouterHF,
 	{Site: "layers.#.mlp.experts.gate", Name: "model.layers.#.mlp.experts.@.gate_proj"},
 	{Site: "layers.#.mlp.experts.up", Name: "model.layers.#.mlp.experts.@.up_proj"},
 	{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.mlp.experts.@.down_proj"},

@@ -5,7 +5,7 @@ import "slices"
 // Qwen3.5 (2026): most layers are gated delta networks (Yang et al. 2024), which keep a matrix for each head in place of keys and values; the
 // others attend, and what heads give passes a gate. Sources: transformers' classes Qwen3_5 and Qwen3Next, and llama.cpp. Checkpoints see
 // pictures too: the language model alone is read (language.go), without the layers that guess tokens ahead.
-var _ = register(&Family{
+var qwen3_5 = register(&Family{
 	Name:  "qwen3_5",
 	Types: []string{"qwen3_5_text"},
 	Class: "Qwen3_5ForCausalLM",
@@ -133,6 +133,42 @@ var _ = register(&Family{
 		return first(when(d.KeyDim != d.ValueDim, "llama.cpp does not load it: it wants keys and values of one width in this architecture"),
 			when(full >= 0 && !c.Layers[full].AttnGate, "llama.cpp does not load it: it wants gates of attention in this architecture"))
 	},
+})
+
+// Qwen3.5 as a mixture of experts, whose matrices of all experts lie in one tensor.
+var _ = register(&Family{
+	Name:  "qwen3_5_moe",
+	Types: []string{"qwen3_5_moe_text"},
+	Class: "Qwen3_5MoeForCausalLM",
+	GGUF:  "qwen35moe",
+	Defaults: `{"vocab_size":248320, "hidden_size":2048, "num_hidden_layers":40, "num_attention_heads":16, "num_key_value_heads":2, "hidden_act":"silu",
+		"max_position_embeddings":32768, "rms_norm_eps":1e-6, "rope_theta":10000.0, "partial_rotary_factor":0.25, "head_dim":256,
+		"linear_conv_kernel_dim":4, "linear_key_head_dim":128, "linear_value_head_dim":128, "linear_num_key_heads":16, "linear_num_value_heads":32,
+		"full_attention_interval":4, "attn_output_gate":true, "moe_intermediate_size":512, "shared_expert_intermediate_size":512,
+		"num_experts":256, "num_experts_per_tok":8}`,
+	Read: func(c *Config, o *object) {
+		qwen3_5.Read(c, o)
+		experts, ffn, shared := o.num("num_experts"), o.num("moe_intermediate_size"), o.num("shared_expert_intermediate_size")
+		route := Route{TopK: o.num("num_experts_per_tok"), Normalize: true}
+		c.each(func(_ int, l *Layer) { l.Experts, l.FFN, l.Shared, l.Route = experts, ffn, shared, route })
+	},
+	Keys: map[string]string{"ffn": ""},
+	draw: qwen3_5.draw,
+	hf: override(qwen3_5.hf, append([]stored{
+		qwenRouterHF,
+		{Parts: []string{"layers.#.mlp.experts.gate", "layers.#.mlp.experts.up"}, Name: "model.layers.#.mlp.experts.gate_up_proj", Raw: true, Stacked: true},
+		{Site: "layers.#.mlp.experts.down", Name: "model.layers.#.mlp.experts.down_proj", Raw: true, Stacked: true},
+	}, qwenSharedHF...)),
+	ggufDiff: qwen3_5.ggufDiff,
+	Spell:    qwen3_5.Spell,
+	FromGGUF: func(r *ggufReader, o *object) {
+		qwen3_5.FromGGUF(r, o)
+		if n, ok := r.num("expert_shared_feed_forward_length"); ok {
+			o.set("shared_expert_intermediate_size", n)
+		}
+	},
+	ToGGUF:   qwen3_5.ToGGUF,
+	LlamaCPP: qwen3_5.LlamaCPP,
 })
 
 var (

@@ -4,10 +4,10 @@ import "strings"
 
 // unsupported says why architectures that people will try are not computed. Anything else is refused by its name alone.
 var unsupported = map[string]string{
-	"deepseek_v2 deepseek_v3 deepseek2 kimi_k2":                   "its keys and values are unfolded from a latent vector (MLA)",
-	"qwen3_next qwen3next qwen3_5_moe qwen3_5_moe_text qwen35moe": "it mixes gated delta networks with experts",
-	"lfm2_moe lfm2moe":                    "it chooses experts by sigmoids with biases",
-	"mamba2 falcon_mamba codestral_mamba": "only the first Mamba is drawn",
+	"deepseek_v2 deepseek_v3 deepseek2 kimi_k2": "its keys and values are unfolded from a latent vector (MLA)",
+	"qwen3_next qwen3next":                      "it keeps the projections of its delta networks in an order of its own",
+	"lfm2_moe lfm2moe":                          "it chooses experts by sigmoids with biases",
+	"mamba2 falcon_mamba codestral_mamba":       "only the first Mamba is drawn",
 	"jamba bamba zamba zamba2 falcon_h1 falcon-h1 nemotron_h granitemoehybrid granitehybrid": "it mixes attention with recurrent layers",
 	"rwkv5 rwkv6 rwkv7 rwkv6qwen2 arwkv7":                                                    "only RWKV 4 is drawn",
 	"phimoe":                                                                                 "it chooses experts with sparse mixers",
