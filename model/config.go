@@ -183,6 +183,23 @@ func (c *Config) first(mixture bool) *Layer {
 	return nil
 }
 
+// attends reports whether a layer has attention.
+func (l *Layer) attends() bool { return l.Heads > 0 && l.Conv == 0 && l.Delta == nil }
+
+// settle gives the layers without attention the heads of those with it, which a dialect that says them once says of all.
+func (c *Config) settle() {
+	for i := range c.Layers {
+		if a := &c.Layers[i]; a.attends() {
+			c.each(func(_ int, l *Layer) {
+				if !l.attends() && l.Heads > 0 {
+					l.Heads, l.KVHeads = a.Heads, a.KVHeads
+				}
+			})
+			return
+		}
+	}
+}
+
 // Clone returns a copy whose layers can be changed.
 func (c *Config) Clone() *Config {
 	d := *c

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -43,5 +44,32 @@ func TestLFM2Layers(t *testing.T) {
 	}
 	if _, err := model.ParseConfig("config.json", models.JSON(t, "lfm2", map[string]any{"block_ffn_dim_multiplier": -1.0})); err == nil {
 		t.Error("a negative width is read")
+	}
+}
+
+// TestHeadsOfHybrids takes heads from the layers that attend and writes what config.json says of all.
+func TestHeadsOfHybrids(t *testing.T) {
+	for _, name := range []string{"lfm2", "qwen3_5", "qwen3_5_moe"} {
+		m := models.Model(t, name, 1)
+		sel := model.Selection{}
+		for _, a := range m.Graph.Axes {
+			if a.Kind == model.AxisKVHeads {
+				sel[a.Name] = []int{1}
+			}
+		}
+		small, err := m.Shrink(sel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := t.TempDir()
+		if err := small.SaveHF(context.Background(), dir(path)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		back, err := model.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameModel(t, back, small)
+		back.Close()
 	}
 }

@@ -46,6 +46,7 @@ func (m *Model) Shrink(sel Selection) (*Model, error) {
 			a.set(c, len(k))
 		}
 	}
+	c.settle()
 	return m.redraw(c, func(w *Weight) (*Weight, string) { return m.Graph.Weight(w.Name), w.Name }, keep)
 }
 

@@ -134,27 +134,36 @@ func (v *transposed) ReadRows(dst []byte, lo, hi int) error {
 	return nil
 }
 
-// SelectCols returns the tensor that keeps the values of each row at the given places. The format's block must be one
-// value.
+// SelectCols returns the tensor that keeps the values of each row at the given places. Blocks of more than one value must be taken whole.
 func SelectCols(name string, t *Tensor, cols []int) (*Tensor, error) {
 	values, size := t.Codec.Block()
-	if values != 1 {
-		return nil, fmt.Errorf("%s: cannot take single columns out of %s blocks of %d", name, t.Codec.Name(), values)
+	if values == 0 { // one block is a whole row
+		return nil, fmt.Errorf("%s: cannot take columns out of %s, which has a scale for each row", name, t.Codec.Name())
 	}
-	for _, c := range cols {
+	for i, c := range cols {
 		if c < 0 || c >= t.Cols() {
 			return nil, fmt.Errorf("%s: column %d of %d", name, c, t.Cols())
+		}
+		if first := i - i%values; values > 1 && (c%values != i%values || c-cols[first] != i-first || first+values > len(cols)) {
+			return nil, fmt.Errorf("%s: cannot take single columns out of %s blocks of %d", name, t.Codec.Name(), values)
 		}
 	}
 	shape := append([]int(nil), t.Shape...)
 	shape[len(shape)-1] = len(cols)
-	return &Tensor{Name: name, Codec: t.Codec, Shape: shape, Src: &selected{t, cols, size}}, nil
+	blocks := cols
+	if values > 1 {
+		blocks = make([]int, len(cols)/values)
+		for i := range blocks {
+			blocks[i] = cols[i*values] / values
+		}
+	}
+	return &Tensor{Name: name, Codec: t.Codec, Shape: shape, Src: &selected{t, blocks, size}}, nil
 }
 
 type selected struct {
 	t    *Tensor
-	cols []int
-	size int
+	cols []int // or blocks
+	size int   // bytes of one
 }
 
 func (v *selected) ReadRows(dst []byte, lo, hi int) error {

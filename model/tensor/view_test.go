@@ -3,6 +3,8 @@ package tensor
 import (
 	"reflect"
 	"testing"
+
+	"github.com/parelm/pare/model/codec"
 )
 
 func values(t *testing.T, x *Tensor) []float32 {
@@ -59,5 +61,44 @@ func TestViews(t *testing.T) {
 	}
 	if _, err := SelectCols("bad", x, []int{4}); err == nil {
 		t.Error("column past the end accepted")
+	}
+	q8, err := codec.Lookup("q8_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := make([]float32, 64)
+	for i := range long {
+		long[i] = float32(i - 30)
+	}
+	blocks, err := Convert(FromFloat32("b", []int{1, 64}, long), q8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned := make([]int, 64)
+	for i := range turned {
+		turned[i] = (i + 32) % 64
+	}
+	sel, err = SelectCols("b", blocks, turned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, was := values(t, sel), values(t, blocks); !reflect.DeepEqual(got[:32], was[32:]) || !reflect.DeepEqual(got[32:], was[:32]) {
+		t.Errorf("blocks in another order: %v of %v", got, was)
+	}
+	for _, cols := range [][]int{turned[1:], turned[:40], append([]int{33, 32}, turned[2:]...)} {
+		if _, err := SelectCols("bad", blocks, cols); err == nil {
+			t.Errorf("parts of blocks accepted: %v", cols)
+		}
+	}
+	channel, err := codec.Lookup("int8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := Convert(FromFloat32("w", []int{1, 64}, long), channel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SelectCols("bad", whole, turned); err == nil {
+		t.Error("columns of rows with one scale accepted")
 	}
 }

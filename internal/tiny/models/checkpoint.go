@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/parelm/pare/model"
 	"github.com/parelm/pare/model/tokenizer"
@@ -65,7 +66,10 @@ func Files(name string, seed uint64, change map[string]any) (map[string][]byte, 
 // memory is a model.Sink that keeps what is written.
 type memory map[string]*memoryFile
 
-type memoryFile struct{ bytes.Buffer }
+type memoryFile struct {
+	mu sync.Mutex // rows come from several threads
+	bytes.Buffer
+}
 
 func (m memory) Create(name string) (model.SinkFile, error) {
 	if m[name] != nil {
@@ -76,6 +80,8 @@ func (m memory) Create(name string) (model.SinkFile, error) {
 }
 
 func (f *memoryFile) WriteAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if n := int(off) + len(p); n > f.Len() {
 		f.Write(make([]byte, n-f.Len()))
 	}
