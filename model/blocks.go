@@ -20,13 +20,17 @@ func (b *builder) SelfAttention(x *Node) *Node {
 	q := b.Clamp(b.Linear("attn.q", x, Dim{heads, l.HeadDim}, l.QKVBias), l.Clamp)
 	k := b.Clamp(b.Linear("attn.k", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)
 	v := b.Clamp(b.Linear("attn.v", x, Dim{kv, l.HeadDim}, l.QKVBias), l.Clamp)
-	rotated := func(site string, x *Node) *Node {
+	rotated := func(site string, x *Node, r *Rope) *Node {
 		if l.RopeFirst {
-			return b.qkNorm(site, b.Rope(x, l.Rope))
+			return b.qkNorm(site, b.Rope(x, r))
 		}
-		return b.Rope(b.qkNorm(site, x), l.Rope)
+		return b.Rope(b.qkNorm(site, x), r)
 	}
-	q, k = rotated("attn.q_norm", q), rotated("attn.k_norm", k)
+	keys := l.KeyRope
+	if keys == nil {
+		keys = l.Rope
+	}
+	q, k = rotated("attn.q_norm", q, l.Rope), rotated("attn.k_norm", k, keys)
 	a := b.Attention(q, k, v, Attention{
 		Heads: l.Heads, KVHeads: l.KVHeads, HeadDim: l.HeadDim, ValueDim: l.HeadDim,
 		Scale: l.scale(), Window: l.Window, Softcap: l.AttnSoftcap, Alibi: l.Alibi,

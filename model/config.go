@@ -51,6 +51,7 @@ type Layer struct {
 	AttnSoftcap             float64
 	Window                  int // sliding window in keys
 	Rope                    *Rope
+	KeyRope                 *Rope // of keys, where it is not that of queries
 	Alibi                   *Alibi
 	Clamp                   float64 // q, k and v are clamped to ±Clamp
 	QKNorm                  string  // "", "head" (one scale for all heads), "heads" (one each), "full" (over the whole projection)

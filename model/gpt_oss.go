@@ -1,9 +1,6 @@
 package model
 
-import (
-	"encoding/json"
-	"slices"
-)
+import "slices"
 
 // gpt-oss (OpenAI 2025): mixtures of experts with biases and a limited, shifted SwiGLU; heads with a learned score that keeps weight from all
 // keys ("sinks"); every other layer slides. Sources: transformers' class GptOss, and llama.cpp. What the router gives its chosen experts is the
@@ -50,7 +47,7 @@ var _ = register(&Family{
 		slidingFromGGUF(r, o, 2)
 		if s := o.sub("rope_scaling"); s != nil && s.text("rope_type") == "yarn" { // GGUF does not say it, and all published models have it
 			s.set("truncate", false)
-			o.set("rope_scaling", json.RawMessage(s.bytes()))
+			o.set("rope_scaling", jsonOf(s))
 		} else if s == nil {
 			o.set("rope_scaling", map[string]any{"rope_type": "default"})
 		}

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/parelm/pare/model/tensor"
@@ -62,7 +61,7 @@ func (o *object) language(kind string) (*object, error) {
 					r.set(kind, "default")
 				}
 			}
-			text.set(key, json.RawMessage(r.bytes()))
+			text.set(key, jsonOf(r))
 		}
 	}
 	if text.err != nil {

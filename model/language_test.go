@@ -165,7 +165,7 @@ func TestLanguageModelsRefused(t *testing.T) {
 		`{"model_type":"llava","text_config":{}}`:                                                 "text_config",
 		`{"model_type":"llava","text_config":{"model_type":5}}`:                                   "model_type",
 		`{"model_type":"llava","text_config":{"model_type":"opera"}}`:                             `"opera"`,
-		`{"model_type":"mistral3","text_config":{"model_type":"ministral3"}}`:                     "scaled by their position",
+		`{"model_type":"mistral3","text_config":{"model_type":"mamba2"}}`:                         "first Mamba",
 		`{"model_type":"paligemma","text_config":{"model_type":"gemma"}}`:                         "both directions",
 		`{"model_type":"qwen3_vl","text_config":{"model_type":"qwen3_vl_text","rope_scaling":1}}`: "rope_scaling",
 	} {

@@ -208,6 +208,9 @@ func (o *object) set(key string, v any) {
 	o.vals[key] = r
 }
 
+// jsonOf is an object as a value of another one.
+func jsonOf(o *object) json.RawMessage { return o.bytes() }
+
 // alias makes the value of an old name the default of the new one.
 func (o *object) alias(key, old string) {
 	if o.defaults == nil {

@@ -21,7 +21,6 @@ var unsupported = map[string]string{
 	"mllama":                             "its language model sees pictures in layers of their own",
 	"paligemma":                          "its language model reads a prompt in both directions",
 	"pixtral":                            "it sees pictures and writes nothing",
-	"ministral3":                         "its queries are scaled by their position",
 	"bitnet":                             "its activations are rounded between layers",
 	"apertus":                            "its activation is xIELU",
 	"t5 mt5 bart pegasus marian whisper": "it has an encoder: only decoders alone are read",

@@ -12,6 +12,15 @@ type Rope struct {
 	Theta       float64 // frequency base
 	Interleaved bool
 	Scaling     RopeScaling
+	Grow        float64 // what is rotated is multiplied by 1 + Grow ln(1 + floor(position / Scaling.Original)): queries of Llama 4
+}
+
+// Grown returns what the value of a position is multiplied by beside being rotated.
+func (r *Rope) Grown(position int) float64 {
+	if r.Grow == 0 {
+		return 1
+	}
+	return 1 + r.Grow*math.Log(1+float64(position/r.Scaling.Original))
 }
 
 // RopeScaling stretches the frequencies to a longer context. Kind is "", "linear", "dynamic", "yarn", "llama3", "longrope"

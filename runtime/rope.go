@@ -54,10 +54,11 @@ func (t *ropeTable) grow(n int) {
 	}
 	n = max(n, 2*have)
 	for p := have; p < n; p++ {
+		magnitude := t.magnitude * t.r.Grown(p)
 		for _, f := range t.freq {
 			sin, cos := math.Sincos(float64(float32(p) * float32(f))) // float32 angles, as models were trained with
-			t.cos = append(t.cos, float32(cos*t.magnitude))
-			t.sin = append(t.sin, float32(sin*t.magnitude))
+			t.cos = append(t.cos, float32(cos*magnitude))
+			t.sin = append(t.sin, float32(sin*magnitude))
 		}
 	}
 }

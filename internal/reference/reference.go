@@ -210,7 +210,7 @@ func (s *step) rope() {
 					a, b = h+2*j, h+2*j+1
 				}
 				sin, cos := math.Sincos(float64(float32(i) * float32(f))) // tables are float32 everywhere
-				sin, cos = sin*magnitude, cos*magnitude
+				sin, cos = sin*magnitude*r.Grown(i), cos*magnitude*r.Grown(i)
 				y[a], y[b] = y[a]*cos-y[b]*sin, y[a]*sin+y[b]*cos
 			}
 		}

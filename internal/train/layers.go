@@ -204,6 +204,7 @@ func rope(x *Node, r *model.Rope, dim int) *Node {
 	cos, sin := make([][]float32, length), make([][]float32, length)
 	minus := make([][]float32, length)
 	for i := range length {
+		magnitude := magnitude * r.Grown(i)
 		for _, f := range freq {
 			s, c := math.Sincos(float64(float32(i) * float32(f))) // tables are float32 everywhere
 			cos[i], sin[i] = append(cos[i], float32(c*magnitude)), append(sin[i], float32(s*magnitude))
