@@ -27,6 +27,7 @@ type choice struct {
 type said struct {
 	Role      string     `json:"role,omitempty"`
 	Content   *string    `json:"content,omitempty"`
+	Reasoning *string    `json:"reasoning_content,omitempty"` // what it thought before
 	Refusal   *string    `json:"refusal,omitempty"`
 	ToolCalls []toolCall `json:"tool_calls,omitempty"`
 }
@@ -56,7 +57,12 @@ func (j *job) answer(out []collected) *answer {
 			text := j.tasks[i].echo + c.text
 			ch.Text = &text
 		} else {
-			ch.Message = &said{Role: "assistant", Content: &c.text}
+			var thought string
+			if thought, c.text = j.thinker().push(c.text, true); thought != "" {
+				ch.Message = &said{Role: "assistant", Content: &c.text, Reasoning: &thought}
+			} else {
+				ch.Message = &said{Role: "assistant", Content: &c.text}
+			}
 			if text, calls := j.toolCalls(c.text); calls != nil {
 				ch.Message.ToolCalls, ch.Message.Content = calls, &text
 				if reason == "stop" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/parelm/pare/model/chat"
@@ -22,6 +23,7 @@ type chatRequest struct {
 	ParallelToolCalls   *bool                      `json:"parallel_tool_calls"`
 	Variables           map[string]json.RawMessage `json:"chat_template_kwargs"`
 	ReasoningEffort     string                     `json:"reasoning_effort"`
+	ReasoningFormat     string                     `json:"reasoning_format"`
 }
 
 type message struct {
@@ -145,7 +147,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		q.MaxTokens = q.MaxCompletionTokens
 	}
 	j := &job{s: s, on: on, c: &q.common, chat: &q, prompts: []opening{{ids: ids}}, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
-		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none"}
+		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none", thinking: strings.HasSuffix(strings.TrimRight(prompt.Text, white), thinkOpen)}
 	j.serve(w, r, top, on.Stops)
 }
 
@@ -175,6 +177,8 @@ func (q *chatRequest) check() *apiError {
 		return bad("tool_choice", "tool_choice asks for a tool, but there are none")
 	case q.ToolChoice.mode == "required" && (q.Grammar != "" || q.ResponseFormat != nil && q.ResponseFormat.Type != "text"):
 		return bad("tool_choice", "tool_choice and a format of the answer exclude each other")
+	case q.ReasoningFormat != "" && q.ReasoningFormat != "auto" && q.ReasoningFormat != "none":
+		return bad("reasoning_format", "reasoning_format is %q: want auto or none", clip(q.ReasoningFormat))
 	case len(q.Variables) > maxVariables:
 		return bad("chat_template_kwargs", "there are %d variables, the limit is %d", len(q.Variables), maxVariables)
 	}

@@ -34,6 +34,8 @@ type job struct {
 	echo    bool         // prompts stand before their texts
 	tools   bool         // look for tool calls in the text
 	forced  bool         // the text is a tool call, by grammar
+
+	thinking bool // the prompt ends where the model begins to think
 }
 
 // opening is what a text follows.

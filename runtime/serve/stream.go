@@ -80,7 +80,10 @@ func (j *job) merged(gone <-chan struct{}) <-chan tagged {
 func (j *job) stream(w http.ResponseWriter) {
 	x := &sse{w: w, timeout: j.s.o.WriteTimeout}
 	withUsage := j.c.StreamOptions != nil && j.c.StreamOptions.IncludeUsage
-	scan := make([]toolScanner, len(j.tasks))
+	scan, think := make([]toolScanner, len(j.tasks)), make([]*thoughts, len(j.tasks))
+	for i := range think {
+		think[i] = j.thinker()
+	}
 	started := make([]bool, len(j.tasks))
 	gone := make(chan struct{})
 	defer close(gone)
@@ -105,7 +108,7 @@ func (j *job) stream(w http.ResponseWriter) {
 			started[e.task] = true
 			j.first(x, e.task)
 		}
-		j.piece(x, &scan[e.task], e)
+		j.piece(x, &scan[e.task], think[e.task], e)
 	}
 	switch {
 	case failed != nil && !x.begun:
@@ -144,10 +147,15 @@ func (j *job) first(x *sse, i int) {
 }
 
 // piece sends what an event brings.
-func (j *job) piece(x *sse, scan *toolScanner, e tagged) {
-	text := e.text
+func (j *job) piece(x *sse, scan *toolScanner, think *thoughts, e tagged) {
+	thought, text := think.push(e.text, e.done)
 	if j.tools || j.forced {
-		text = scan.push(e.text, e.done, j.forced)
+		text = scan.push(text, e.done, j.forced)
+	}
+	if thought != "" {
+		a := j.head(j.chunk())
+		a.Choices = append(a.Choices, choice{Index: e.task, Delta: &said{Reasoning: &thought}})
+		x.send(a)
 	}
 	if text != "" || e.tokens != nil {
 		a := j.head(j.chunk())

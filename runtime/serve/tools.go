@@ -25,11 +25,7 @@ func (x *toolScanner) push(text string, done, all bool) string {
 	}
 	keep := 0
 	if !done {
-		for n := min(len(callOpen)-1, len(x.held)); n > 0 && keep == 0; n-- {
-			if strings.HasSuffix(x.held, callOpen[:n]) {
-				keep = n
-			}
-		}
+		keep = markPrefix(x.held, callOpen)
 	}
 	out := x.held[:len(x.held)-keep]
 	x.held = x.held[len(x.held)-keep:]
