@@ -19,6 +19,11 @@ func NewText(t *tokenizer.Tokenizer, stops []string) *Text {
 	return &Text{stream: t.NewStream(true), stops: stops}
 }
 
+// NewMarkedText is NewText with control tokens shown, for who reads the marks in it.
+func NewMarkedText(t *tokenizer.Tokenizer, stops []string) *Text {
+	return &Text{stream: t.NewStream(false), stops: stops}
+}
+
 // Push takes the next token. It returns the text that is certain now, and whether a stop string ended it.
 func (t *Text) Push(id int32) (text string, stopped bool) {
 	return t.add(t.stream.Push(id))

@@ -147,7 +147,11 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		q.MaxTokens = q.MaxCompletionTokens
 	}
 	j := &job{s: s, on: on, c: &q.common, chat: &q, prompts: []opening{{ids: ids}}, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
-		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none", thinking: strings.HasSuffix(strings.TrimRight(prompt.Text, white), thinkOpen)}
+		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none"}
+	if !j.forced && q.ReasoningFormat != "none" {
+		j.marks = marksOf(on.Tokenizer)
+		j.thinking = strings.HasSuffix(strings.TrimRight(prompt.Text, white), j.marks.open)
+	}
 	j.serve(w, r, top, on.Stops)
 }
 

@@ -1,24 +1,57 @@
 package serve
 
-import "strings"
+import (
+	"strings"
 
-// The marks between which models write what they think before they answer.
-const thinkOpen, thinkShut, white = "<think>", "</think>", " \t\r\n"
+	"github.com/parelm/pare/model/tokenizer"
+)
+
+// marks are how a model tells what it thinks from what it answers.
+type marks struct {
+	open, shut string // around what it thinks, at the beginning
+	channels   bool   // harmony's (gpt-oss): <|channel|>NAME<|message|>TEXT<|end|>, of which the channel "final" is the answer
+	shown      bool   // they are control tokens, which a text shows for their sake
+}
+
+const white = " \t\r\n"
+
+// marksOf finds the marks that a vocabulary has.
+func marksOf(t *tokenizer.Tokenizer) marks {
+	control := func(piece string) bool {
+		id := t.ID(piece)
+		return id >= 0 && t.IsSpecial(id)
+	}
+	switch m := (marks{open: "<think>", shut: "</think>"}); {
+	case control(channelMark) && control(messageMark):
+		return marks{open: channelMark, channels: true, shown: true}
+	case control("[THINK]") && control("[/THINK]"): // Ministral 3, Magistral
+		return marks{open: "[THINK]", shut: "[/THINK]", shown: true}
+	case control(m.open) && control(m.shut):
+		m.shown = true
+		return m
+	default:
+		return m
+	}
+}
 
 // thoughts parts a text into what the model thinks, where it begins with that, and what it answers. The white space around either is dropped.
 type thoughts struct {
+	marks
 	state thinking
 	held  string // not told apart yet
 	begun bool   // some of a thought was given
+	final bool   // of channels: the answer is being written
 }
 
 type thinking int
 
 const (
 	beginning thinking = iota // nothing but white space yet, or the first part of a mark
-	within                    // after <think>
-	behind                    // after </think>, before the answer's first letter
+	within                    // after the opening mark
+	behind                    // after the closing one, before the answer's first letter
 	answering
+	heading  // of channels: between messages
+	speaking // within one
 )
 
 // push takes text and returns what is surely thought and what is surely answered. done says that it was the last.
@@ -27,12 +60,15 @@ func (x *thoughts) push(text string, done bool) (thought, answer string) {
 		return "", text
 	}
 	x.held += text
+	if x.channels {
+		return x.channel(done)
+	}
 	if x.state == beginning {
 		start := strings.TrimLeft(x.held, white)
 		switch {
-		case strings.HasPrefix(start, thinkOpen):
-			x.state, x.held = within, start[len(thinkOpen):]
-		case strings.HasPrefix(thinkOpen, start) && !done:
+		case strings.HasPrefix(start, x.open):
+			x.state, x.held = within, start[len(x.open):]
+		case strings.HasPrefix(x.open, start) && !done:
 			return "", ""
 		default:
 			return "", x.answer(x.held)
@@ -42,12 +78,12 @@ func (x *thoughts) push(text string, done bool) (thought, answer string) {
 		if !x.begun {
 			x.held = strings.TrimLeft(x.held, white)
 		}
-		if i := strings.Index(x.held, thinkShut); i >= 0 {
-			thought, x.held, x.state = strings.TrimRight(x.held[:i], white), x.held[i+len(thinkShut):], behind
+		if i := strings.Index(x.held, x.shut); i >= 0 {
+			thought, x.held, x.state = strings.TrimRight(x.held[:i], white), x.held[i+len(x.shut):], behind
 		} else {
 			end := len(x.held)
 			if !done {
-				end -= markPrefix(x.held, thinkShut)
+				end -= markPrefix(x.held, x.shut)
 			}
 			thought = strings.TrimRight(x.held[:end], white)
 			x.held = x.held[len(thought):]
@@ -76,13 +112,77 @@ func markPrefix(text, mark string) int {
 	return 0
 }
 
+// Harmony's marks; any of endMarks ends a message.
+const channelMark, messageMark = "<|channel|>", "<|message|>"
+
+var endMarks = []string{"<|end|>", "<|start|>", channelMark, "<|return|>", "<|call|>"}
+
+// channel takes messages out of what is held.
+func (x *thoughts) channel(done bool) (thought, answer string) {
+	give := func(text string) {
+		if x.final {
+			answer += text
+		} else {
+			thought += text
+		}
+	}
+	for {
+		if x.state == beginning {
+			switch {
+			case strings.HasPrefix(x.held, channelMark):
+				x.state = heading
+			case strings.HasPrefix(channelMark, x.held) && !done:
+				return thought, answer
+			default: // none of that
+				x.final, x.state = true, speaking
+			}
+		}
+		if x.state == heading {
+			head, rest, ok := strings.Cut(x.held, messageMark)
+			if !ok {
+				if done {
+					x.held = ""
+				}
+				return thought, answer
+			}
+			_, name, _ := strings.Cut(head, channelMark)
+			x.final, x.held, x.state = strings.HasPrefix(strings.TrimSpace(name), "final"), rest, speaking
+			if !x.final && x.begun {
+				give("\n")
+			}
+			x.begun = x.begun || !x.final
+		}
+		end, keep := -1, 0
+		for _, m := range endMarks {
+			if i := strings.Index(x.held, m); i >= 0 && (end < 0 || i < end) {
+				end = i
+			}
+			keep = max(keep, markPrefix(x.held, m))
+		}
+		if end < 0 {
+			if done {
+				keep = 0
+			}
+			give(x.held[:len(x.held)-keep])
+			x.held = x.held[len(x.held)-keep:]
+			return thought, answer
+		}
+		give(x.held[:end])
+		x.held, x.state = x.held[end:], heading
+	}
+}
+
 // thinker returns what parts the text of a chat.
 func (j *job) thinker() *thoughts {
-	x := &thoughts{state: answering}
-	if j.chat != nil && !j.forced && j.chat.ReasoningFormat != "none" {
-		if x.state = beginning; j.thinking {
-			x.state = within
-		}
+	x := &thoughts{marks: j.marks, state: answering}
+	if x.open == "" {
+		return x
+	}
+	switch x.state = beginning; {
+	case j.thinking && x.channels:
+		x.state, x.held = heading, channelMark
+	case j.thinking:
+		x.state = within
 	}
 	return x
 }
