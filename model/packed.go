@@ -56,6 +56,9 @@ func packed(ts []*tensor.Tensor, conf *object, activations bool) ([]*tensor.Tens
 			out = append(out, p...)
 			modules[g] = append(modules[g], base)
 			continue
+		case !isFloat(t.Codec) && len(t.Shape) == 3:
+			return nil, tensor.Errorf(ErrUnsupported, "", fmt.Sprintf("tensor %q", t.Name),
+				"is %s %v: a tensor of all experts is stored plain or as mxfp4 in safetensors; write a GGUF file", t.Codec.Name(), t.Shape)
 		case !isFloat(t.Codec):
 			return nil, tensor.Errorf(ErrUnsupported, "", fmt.Sprintf("tensor %q", t.Name), "is %s %v, which safetensors checkpoints do not hold",
 				t.Codec.Name(), t.Shape)

@@ -179,3 +179,21 @@ func TestGptOss(t *testing.T) {
 		}
 	}
 }
+
+// TestStackedExpertsPacked says what safetensors cannot hold.
+func TestStackedExpertsPacked(t *testing.T) {
+	m := models.Of(t, models.Variant(t, "granitemoe", map[string]any{"intermediate_size": 32, "hidden_size": 64}), 1)
+	c, err := codec.Lookup("int4g32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := m.Graph.Weight("layers.0.mlp.experts.down")
+	small, err := tensor.Convert(m.Tensor(w), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = m.With(map[*model.Weight]*tensor.Tensor{w: small}).SaveHF(context.Background(), dir(t.TempDir()))
+	if !errors.Is(err, model.ErrUnsupported) || !strings.Contains(err.Error(), "all experts") {
+		t.Error(err)
+	}
+}

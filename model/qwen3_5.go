@@ -197,6 +197,9 @@ type Delta struct {
 	KeyDim, ValueDim     int // of a head
 }
 
+// maxDelta is the most values of a layer's state: a file need not hold as many, so its size does not bound them. Published models have a million.
+const maxDelta = 1 << 22
+
 // check reports sizes that cannot be.
 func (d *Delta) check(o *object, taps int) {
 	for _, v := range []struct {
@@ -207,6 +210,9 @@ func (d *Delta) check(o *object, taps int) {
 			o.fail(ErrInvalid, v.key, "is %d, must be 1 to 4096", v.n)
 			return
 		}
+	}
+	if n := d.ValueHeads * d.KeyDim * d.ValueDim; n > maxDelta {
+		o.fail(ErrTooLarge, "linear_num_value_heads", "%d heads of %d by %d make a state of %d values in each layer, the limit is %d", d.ValueHeads, d.KeyDim, d.ValueDim, n, maxDelta)
 	}
 	if d.ValueHeads%d.KeyHeads != 0 {
 		o.fail(ErrInvalid, "linear_num_value_heads", "%d key heads do not divide %d value heads", d.KeyHeads, d.ValueHeads)

@@ -30,6 +30,7 @@ func TestQwen35Layers(t *testing.T) {
 		"linear_num_key_heads":   {"linear_num_key_heads": 0},
 		"linear_key_head_dim":    {"linear_key_head_dim": 1 << 30},
 		"linear_conv_kernel_dim": {"linear_conv_kernel_dim": -1},
+		"the limit is 4194304":   {"linear_num_value_heads": 4096, "linear_key_head_dim": 4096, "linear_value_head_dim": 4096},
 		"entries":                {"layer_types": []string{"full_attention"}},
 		"layer 1":                {"layer_types": []string{"full_attention", "conv", "full_attention"}},
 	} {
