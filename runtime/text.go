@@ -19,11 +19,6 @@ func NewText(t *tokenizer.Tokenizer, stops []string) *Text {
 	return &Text{stream: t.NewStream(true), stops: stops}
 }
 
-// NewMarkedText is NewText with control tokens shown, for who reads the marks in it.
-func NewMarkedText(t *tokenizer.Tokenizer, stops []string) *Text {
-	return &Text{stream: t.NewStream(false), stops: stops}
-}
-
 // Push takes the next token. It returns the text that is certain now, and whether a stop string ended it.
 func (t *Text) Push(id int32) (text string, stopped bool) {
 	return t.add(t.stream.Push(id))
@@ -65,13 +60,19 @@ func (t *Text) add(s string) (string, bool) {
 	}
 	keep := 0 // the longest end of the text that begins a stop string
 	for _, stop := range t.stops {
-		for n := min(len(stop)-1, len(t.held)); n > keep; n-- {
-			if strings.HasSuffix(t.held, stop[:n]) {
-				keep = n
-			}
-		}
+		keep = max(keep, beginsAtEnd(t.held, stop))
 	}
 	out := t.held[:len(t.held)-keep]
 	t.held = t.held[len(t.held)-keep:]
 	return out, false
+}
+
+// beginsAtEnd returns the length of the longest beginning of a mark, less than all of it, that a text ends with.
+func beginsAtEnd(text, mark string) int {
+	for n := min(len(mark)-1, len(text)); n > 0; n-- {
+		if strings.HasSuffix(text, mark[:n]) {
+			return n
+		}
+	}
+	return 0
 }

@@ -175,8 +175,8 @@ func (t *talk) command(ctx context.Context, line string) (done bool, err error) 
 	return false, nil
 }
 
-// prompt renders the conversation to tokens.
-func (t *talk) prompt() ([]int32, error) {
+// prompt renders the conversation to text and tokens.
+func (t *talk) prompt() (string, []int32, error) {
 	c := &chat.Conversation{Generate: true, Now: time.Now(), BOS: t.m.tok.Piece(t.m.tok.BOS()), EOS: t.m.tok.Piece(t.m.tok.EOS())}
 	if t.system != "" {
 		c.Messages = append(c.Messages, chat.Message{Role: "system", Content: t.system})
@@ -184,14 +184,15 @@ func (t *talk) prompt() ([]int32, error) {
 	c.Messages = append(c.Messages, t.turns...)
 	p, err := t.tmpl.Render(c)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return p.Encode(t.m.tok)
+	ids, err := p.Encode(t.m.tok)
+	return p.Text, ids, err
 }
 
 // answer writes the assistant's turn. What went wrong with this turn is told and the chat goes on.
 func (t *talk) answer(ctx context.Context) error {
-	ids, err := t.prompt()
+	prompt, ids, err := t.prompt()
 	if err == nil && len(ids) >= t.m.e.Context() {
 		err = fmt.Errorf("the conversation has %d tokens, the model's context is %d; nothing is cut off silently: /reset begins anew", len(ids), t.m.e.Context())
 	}
@@ -211,21 +212,19 @@ func (t *talk) answer(ctx context.Context) error {
 	if t.max > 0 {
 		n = t.max
 	}
-	var said strings.Builder
-	text := runtime.NewText(t.m.tok, t.stops)
-	say := func(s string) {
-		if said.Len() == 0 {
-			s = strings.TrimLeft(s, " \n")
-		}
-		said.WriteString(s)
-		fmt.Fprint(t.e.out, s)
+	marks := runtime.MarksOf(t.m.tok)
+	text, parts := marks.NewText(t.m.tok, t.stops), marks.Begin(prompt)
+	said := speech{out: t.e.out, before: "<think>\n", after: "\n</think>\n\n"}
+	if t.in.tty {
+		said.before, said.after = "\x1b[2m", "\x1b[0m\n\n" // dim
 	}
+	say := func(s string, done bool) { said.add(parts.Push(s, done)) }
 	written, start := 0, time.Now()
 	match, held := matcher(t.g, t.m.e, t.m.tok, t.eos)
 	emit := func(id int32) error {
 		written++
 		s, stopped := text.Push(id)
-		if say(s); stopped || match != nil && match.Done() {
+		if say(s, false); stopped || match != nil && match.Done() {
 			return runtime.ErrStop
 		}
 		return nil
@@ -238,10 +237,10 @@ func (t *talk) answer(ctx context.Context) error {
 	}
 	if err == nil || errors.Is(err, context.Canceled) {
 		rest, _ := text.Flush()
-		say(rest)
+		say(rest, true)
 	}
-	fmt.Fprintln(t.e.out)
-	t.turns = append(t.turns, chat.Message{Role: "assistant", Content: strings.TrimSpace(said.String())})
+	said.end()
+	t.turns = append(t.turns, chat.Message{Role: "assistant", Content: strings.TrimSpace(said.answer.String()), Reasoning: strings.TrimSpace(said.thought.String())})
 	switch {
 	case errors.Is(err, context.Canceled):
 		t.e.note("(stopped)")
@@ -253,6 +252,38 @@ func (t *talk) answer(ctx context.Context) error {
 		t.e.note(fmt.Sprintf("(%d tokens at %.1f a second)", written, float64(written)/time.Since(start).Seconds()))
 	}
 	return nil
+}
+
+// speech prints what a model thinks, between before and after, and what it answers.
+type speech struct {
+	out             io.Writer
+	before, after   string
+	thought, answer strings.Builder
+}
+
+func (s *speech) add(thought, answer string) {
+	if thought != "" {
+		if s.thought.Len() == 0 {
+			fmt.Fprint(s.out, s.before)
+		}
+		s.thought.WriteString(thought)
+		fmt.Fprint(s.out, thought)
+	}
+	if s.answer.Len() == 0 {
+		if answer = strings.TrimLeft(answer, " \n"); answer != "" && s.thought.Len() > 0 {
+			fmt.Fprint(s.out, s.after)
+		}
+	}
+	s.answer.WriteString(answer)
+	fmt.Fprint(s.out, answer)
+}
+
+// end closes what is open.
+func (s *speech) end() {
+	if s.thought.Len() > 0 && s.answer.Len() == 0 {
+		fmt.Fprint(s.out, strings.TrimRight(s.after, "\n"))
+	}
+	fmt.Fprintln(s.out)
 }
 
 // rewind takes the sessions back to what they know of a prompt, but for its last token, and returns how much that is.

@@ -58,7 +58,7 @@ func (j *job) answer(out []collected) *answer {
 			ch.Text = &text
 		} else {
 			var thought string
-			if thought, c.text = j.thinker().push(c.text, true); thought != "" {
+			if thought, c.text = j.marks.Begin(j.prompt).Push(c.text, true); thought != "" {
 				ch.Message = &said{Role: "assistant", Content: &c.text, Reasoning: &thought}
 			} else {
 				ch.Message = &said{Role: "assistant", Content: &c.text}

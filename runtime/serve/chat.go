@@ -5,10 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/parelm/pare/model/chat"
+	"github.com/parelm/pare/runtime"
 	"github.com/parelm/pare/runtime/grammar"
 )
 
@@ -149,8 +149,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	j := &job{s: s, on: on, c: &q.common, chat: &q, prompts: []opening{{ids: ids}}, kind: "chat.completion", id: s.newID("chatcmpl-"), forced: q.ToolChoice.mode == "required",
 		tools: len(q.Tools) > 0 && q.ToolChoice.mode != "none"}
 	if !j.forced && q.ReasoningFormat != "none" {
-		j.marks = marksOf(on.Tokenizer)
-		j.thinking = strings.HasSuffix(strings.TrimRight(prompt.Text, white), j.marks.open)
+		j.marks, j.prompt = runtime.MarksOf(on.Tokenizer), prompt.Text
 	}
 	j.serve(w, r, top, on.Stops)
 }

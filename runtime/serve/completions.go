@@ -35,8 +35,8 @@ type job struct {
 	tools   bool         // look for tool calls in the text
 	forced  bool         // the text is a tool call, by grammar
 
-	marks    marks // around what the model thinks
-	thinking bool  // the prompt ends where the model begins to think
+	marks  runtime.Marks // around what the model thinks
+	prompt string        // of a chat, as the template made it
 }
 
 // opening is what a text follows.
@@ -245,13 +245,10 @@ func (j *job) add(ctx context.Context, p opening, n int, how runtime.Sampling, g
 	if c.IgnoreEOS && g == nil {
 		eos = nil
 	}
-	seed, newText := how.Seed, runtime.NewText
-	if j.marks.shown {
-		newText = runtime.NewMarkedText
-	}
+	seed := how.Seed
 	for i := range n {
 		how.Seed = seed + uint64(i)<<32
-		t := &task{prompt: p.ids, max: left, eos: eos, text: newText(on.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
+		t := &task{prompt: p.ids, max: left, eos: eos, text: j.marks.NewText(on.Tokenizer, append(append([]string{}, c.Stop...), stops...)), top: top,
 			events: make(chan event, maxBuffered+8+j.s.o.Drafted), start: time.Now(), began: time.Now(), draft: c.drafts(j.s.o.Drafted), next: j.s.o.Drafted, m: j.s.m}
 		if j.echo {
 			t.echo, t.scores = p.text, top >= 0

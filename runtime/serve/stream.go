@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/parelm/pare/runtime"
 )
 
 // sse writes server-sent events. Each write has a deadline: a client that does not read is dropped.
@@ -80,9 +82,9 @@ func (j *job) merged(gone <-chan struct{}) <-chan tagged {
 func (j *job) stream(w http.ResponseWriter) {
 	x := &sse{w: w, timeout: j.s.o.WriteTimeout}
 	withUsage := j.c.StreamOptions != nil && j.c.StreamOptions.IncludeUsage
-	scan, think := make([]toolScanner, len(j.tasks)), make([]*thoughts, len(j.tasks))
+	scan, think := make([]toolScanner, len(j.tasks)), make([]*runtime.Thoughts, len(j.tasks))
 	for i := range think {
-		think[i] = j.thinker()
+		think[i] = j.marks.Begin(j.prompt)
 	}
 	started := make([]bool, len(j.tasks))
 	gone := make(chan struct{})
@@ -147,8 +149,8 @@ func (j *job) first(x *sse, i int) {
 }
 
 // piece sends what an event brings.
-func (j *job) piece(x *sse, scan *toolScanner, think *thoughts, e tagged) {
-	thought, text := think.push(e.text, e.done)
+func (j *job) piece(x *sse, scan *toolScanner, think *runtime.Thoughts, e tagged) {
+	thought, text := think.Push(e.text, e.done)
 	if j.tools || j.forced {
 		text = scan.push(text, e.done, j.forced)
 	}

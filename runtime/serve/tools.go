@@ -25,7 +25,11 @@ func (x *toolScanner) push(text string, done, all bool) string {
 	}
 	keep := 0
 	if !done {
-		keep = markPrefix(x.held, callOpen)
+		for n := min(len(callOpen)-1, len(x.held)); n > 0 && keep == 0; n-- {
+			if strings.HasSuffix(x.held, callOpen[:n]) {
+				keep = n
+			}
+		}
 	}
 	out := x.held[:len(x.held)-keep]
 	x.held = x.held[len(x.held)-keep:]

@@ -1,4 +1,4 @@
-package serve
+package runtime
 
 import (
 	"strings"
@@ -6,8 +6,8 @@ import (
 	"github.com/parelm/pare/model/tokenizer"
 )
 
-// marks are how a model tells what it thinks from what it answers.
-type marks struct {
+// Marks are how a model tells what it thinks from what it answers. Without any all is answered.
+type Marks struct {
 	open, shut string // around what it thinks, at the beginning
 	channels   bool   // harmony's (gpt-oss): <|channel|>NAME<|message|>TEXT<|end|>, of which the channel "final" is the answer
 	shown      bool   // they are control tokens, which a text shows for their sake
@@ -15,17 +15,17 @@ type marks struct {
 
 const white = " \t\r\n"
 
-// marksOf finds the marks that a vocabulary has.
-func marksOf(t *tokenizer.Tokenizer) marks {
+// MarksOf finds the marks that a vocabulary has.
+func MarksOf(t *tokenizer.Tokenizer) Marks {
 	control := func(piece string) bool {
 		id := t.ID(piece)
 		return id >= 0 && t.IsSpecial(id)
 	}
-	switch m := (marks{open: "<think>", shut: "</think>"}); {
+	switch m := (Marks{open: "<think>", shut: "</think>"}); {
 	case control(channelMark) && control(messageMark):
-		return marks{open: channelMark, channels: true, shown: true}
+		return Marks{open: channelMark, channels: true, shown: true}
 	case control("[THINK]") && control("[/THINK]"): // Ministral 3, Magistral
-		return marks{open: "[THINK]", shut: "[/THINK]", shown: true}
+		return Marks{open: "[THINK]", shut: "[/THINK]", shown: true}
 	case control(m.open) && control(m.shut):
 		m.shown = true
 		return m
@@ -34,9 +34,30 @@ func marksOf(t *tokenizer.Tokenizer) marks {
 	}
 }
 
-// thoughts parts a text into what the model thinks, where it begins with that, and what it answers. The white space around either is dropped.
-type thoughts struct {
-	marks
+// NewText returns a text that shows the marks.
+func (m Marks) NewText(t *tokenizer.Tokenizer, stops []string) *Text {
+	return &Text{stream: t.NewStream(!m.shown), stops: stops}
+}
+
+// Begin parts the text that follows a prompt, which may end where the model begins to think.
+func (m Marks) Begin(prompt string) *Thoughts {
+	x := &Thoughts{Marks: m, state: answering}
+	if m.open == "" {
+		return x
+	}
+	thinks := strings.HasSuffix(strings.TrimRight(prompt, white), m.open)
+	switch x.state = beginning; {
+	case thinks && m.channels:
+		x.state, x.held = heading, channelMark
+	case thinks:
+		x.state = within
+	}
+	return x
+}
+
+// Thoughts parts a text into what the model thinks, where it begins with that, and what it answers. The white space around either is dropped.
+type Thoughts struct {
+	Marks
 	state thinking
 	held  string // not told apart yet
 	begun bool   // some of a thought was given
@@ -54,8 +75,8 @@ const (
 	speaking // within one
 )
 
-// push takes text and returns what is surely thought and what is surely answered. done says that it was the last.
-func (x *thoughts) push(text string, done bool) (thought, answer string) {
+// Push takes text and returns what is surely thought and what is surely answered. done says that it was the last.
+func (x *Thoughts) Push(text string, done bool) (thought, answer string) {
 	if x.state == answering {
 		return "", text
 	}
@@ -83,7 +104,7 @@ func (x *thoughts) push(text string, done bool) (thought, answer string) {
 		} else {
 			end := len(x.held)
 			if !done {
-				end -= markPrefix(x.held, x.shut)
+				end -= beginsAtEnd(x.held, x.shut)
 			}
 			thought = strings.TrimRight(x.held[:end], white)
 			x.held = x.held[len(thought):]
@@ -97,19 +118,9 @@ func (x *thoughts) push(text string, done bool) (thought, answer string) {
 	return thought, answer
 }
 
-func (x *thoughts) answer(text string) string {
+func (x *Thoughts) answer(text string) string {
 	x.state, x.held = answering, ""
 	return text
-}
-
-// markPrefix returns the length of the longest beginning of a mark that a text ends with.
-func markPrefix(text, mark string) int {
-	for n := min(len(mark)-1, len(text)); n > 0; n-- {
-		if strings.HasSuffix(text, mark[:n]) {
-			return n
-		}
-	}
-	return 0
 }
 
 // Harmony's marks; any of endMarks ends a message.
@@ -118,7 +129,7 @@ const channelMark, messageMark = "<|channel|>", "<|message|>"
 var endMarks = []string{"<|end|>", "<|start|>", channelMark, "<|return|>", "<|call|>"}
 
 // channel takes messages out of what is held.
-func (x *thoughts) channel(done bool) (thought, answer string) {
+func (x *Thoughts) channel(done bool) (thought, answer string) {
 	give := func(text string) {
 		if x.final {
 			answer += text
@@ -157,7 +168,7 @@ func (x *thoughts) channel(done bool) (thought, answer string) {
 			if i := strings.Index(x.held, m); i >= 0 && (end < 0 || i < end) {
 				end = i
 			}
-			keep = max(keep, markPrefix(x.held, m))
+			keep = max(keep, beginsAtEnd(x.held, m))
 		}
 		if end < 0 {
 			if done {
@@ -170,19 +181,4 @@ func (x *thoughts) channel(done bool) (thought, answer string) {
 		give(x.held[:end])
 		x.held, x.state = x.held[end:], heading
 	}
-}
-
-// thinker returns what parts the text of a chat.
-func (j *job) thinker() *thoughts {
-	x := &thoughts{marks: j.marks, state: answering}
-	if x.open == "" {
-		return x
-	}
-	switch x.state = beginning; {
-	case j.thinking && x.channels:
-		x.state, x.held = heading, channelMark
-	case j.thinking:
-		x.state = within
-	}
-	return x
 }
