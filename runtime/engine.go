@@ -45,6 +45,7 @@ type Engine struct {
 	work, tailWork batch
 	tailList       []int // rows of the last batch whose logits were made
 	acts           activations
+	mixture        mixture
 	scratch        *Session // for work on single layers
 	tap            Tap
 	rounder        *rounder

@@ -56,14 +56,18 @@ type expertGroup struct {
 	in, mid          activations // what gate and up read, and what down reads
 }
 
-// mixture is one step of experts, and what it keeps from one batch to the next.
-type mixture struct {
+// expertStep is what a step of experts is made of.
+type expertStep struct {
 	w, bias            [3]*model.Weight // gate, up, down
 	width, ffn, hidden int
 	count              int // experts
 	act                func(y, x []float32)
 	limit              float32
+}
 
+// mixture multiplies with experts. One serves all layers of an engine, which keeps its buffers.
+type mixture struct {
+	*expertStep
 	b          *batch
 	from       []float32 // the rows of the batch
 	groups     []*expertGroup
@@ -83,18 +87,21 @@ func (c *compiler) experts(n *model.Node) {
 	dst := c.buf[n]
 	c.use(x)
 	c.use(route)
-	m := &mixture{width: x.Out.Size(), ffn: n.Weight(0).Dims[1].Size(), hidden: n.Out.Size(), count: route.Out.Size(), act: activation(n.Act), limit: float32(n.Limit)}
-	for i := range m.w {
-		m.w[i], m.bias[i] = n.Weight(i), n.Weight(3+i)
+	s := &expertStep{width: x.Out.Size(), ffn: n.Weight(0).Dims[1].Size(), hidden: n.Out.Size(), count: route.Out.Size(), act: activation(n.Act), limit: float32(n.Limit)}
+	for i := range s.w {
+		s.w[i], s.bias[i] = n.Weight(i), n.Weight(3+i)
 	}
-	m.gatherRows, m.combineRows, m.multiplyTasks = m.gather, m.combine, m.multiply
+	m := &c.e.mixture
+	if m.gatherRows == nil {
+		m.gatherRows, m.combineRows, m.multiplyTasks = m.gather, m.combine, m.multiply
+	}
 	c.step("experts", func(b *batch) {
-		in, weights, out := b.f(xb, m.width), b.f(rb, m.count), b.f(dst, m.hidden)
+		in, weights, out := b.f(xb, s.width), b.f(rb, s.count), b.f(dst, s.hidden)
 		if b.tap(x, in); b.over {
 			return
 		}
 		clear(out)
-		m.b = b
+		m.expertStep, m.b = s, b
 		for e := 0; e < m.count; {
 			m.groups, m.of, m.owner = m.groups[:0], m.of[:0], m.owner[:0]
 			for ; e < m.count && len(m.of) < roundRows; e++ {

@@ -101,15 +101,11 @@ func (r *rounder) round(w *model.Weight, x []float32, rows, width int) []float32
 	if len(r.buf) < rows*width {
 		r.buf = make([]float32, rows*width)
 	}
-	size, err := codec.RowBytes(c, width)
-	if err != nil {
-		return x // rows of the matrix have it, and they are as long
-	}
 	par.For(rows, 8, func(lo, hi int) {
-		row := make([]byte, size)
 		for i := lo; i < hi; i++ {
-			c.Encode(row, x[i*width:(i+1)*width], nil)
-			c.Decode(r.buf[i*width:(i+1)*width], row)
+			row := r.buf[i*width:][:width]
+			copy(row, x[i*width:])
+			r.row(w, row)
 		}
 	})
 	return r.buf[:rows*width]

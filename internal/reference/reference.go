@@ -202,7 +202,7 @@ func (s *step) rope() {
 	freq, magnitude := r.Frequencies(s.tokens)
 	copy(s.out, s.in[0])
 	for i := range s.tokens {
-		y := row(s.out, i, s.width)
+		y, magnitude := row(s.out, i, s.width), magnitude*r.Grown(i)
 		for h := 0; h < s.width; h += head {
 			for j, f := range freq {
 				a, b := h+j, h+j+r.Dim/2
@@ -210,7 +210,7 @@ func (s *step) rope() {
 					a, b = h+2*j, h+2*j+1
 				}
 				sin, cos := math.Sincos(float64(float32(i) * float32(f))) // tables are float32 everywhere
-				sin, cos = sin*magnitude*r.Grown(i), cos*magnitude*r.Grown(i)
+				sin, cos = sin*magnitude, cos*magnitude
 				y[a], y[b] = y[a]*cos-y[b]*sin, y[a]*sin+y[b]*cos
 			}
 		}
