@@ -15,10 +15,7 @@ func (s *slot) shape() []int {
 	if s.expert >= 0 {
 		return w.Shape()[1:]
 	}
-	shape, first := w.Shape(), 0
-	if s.Stacked {
-		first = 1
-	}
+	shape, first := w.Shape(), s.first()
 	for _, p := range s.weights[1:] {
 		shape[first] += p.Shape()[first]
 	}
@@ -28,13 +25,27 @@ func (s *slot) shape() []int {
 	return s.spread(shape)
 }
 
-// unit is the dimension of a part's rows: of one expert's where the tensor holds all.
-func (s *slot) unit(w *Weight) Dim {
+// first is the place of a part's rows among the dimensions: behind the experts where the tensor holds all.
+func (s *slot) first() int {
 	if s.Stacked {
-		return w.Dims[1]
+		return 1
 	}
-	return w.Dims[0]
+	return 0
 }
+
+// unit is the dimension of a part's rows: of one expert's where the tensor holds all.
+func (s *slot) unit(w *Weight) Dim { return w.Dims[s.first()] }
+
+// slabs is how many experts the tensor holds, 1 where it is none of experts.
+func (s *slot) slabs() int {
+	if s.Stacked {
+		return s.weights[0].Dims[0].Size()
+	}
+	return 1
+}
+
+// matrix reports whether parts are matrices, not vectors.
+func (s *slot) matrix() bool { return len(s.weights[0].Dims) > s.first()+1 }
 
 // spread puts the dimensions of one into a shape that the dialect writes with more of them: Dims {0,1,0} makes
 // [64,4] into [64,1,4].
@@ -63,10 +74,10 @@ func (s *slot) rowShape() []int {
 		rows += s.unit(w).Size()
 	}
 	cols := 1
-	if w := s.weights[0]; len(w.Dims) > 1 && !(s.Stacked && len(w.Dims) == 2) {
+	if w := s.weights[0]; s.matrix() {
 		cols = w.Shape()[len(w.Dims)-1]
 	}
-	return []int{rows, cols}
+	return []int{s.slabs() * rows, cols}
 }
 
 // plain reports whether the slot is one weight stored as it is.
@@ -100,14 +111,9 @@ func (s *slot) split(t *tensor.Tensor) ([]*tensor.Tensor, error) {
 		v, err := tensor.Reshape(w.Name, t, shape)
 		return []*tensor.Tensor{v}, err
 	}
-	if s.Stacked {
-		return s.splitStack(t)
-	}
-	var err error
-	if s.Transposed && len(t.Shape) == 2 {
-		if t, err = tensor.Transpose(t.Name, t); err != nil {
-			return nil, err
-		}
+	t, err := s.turned(t, s.shape())
+	if err != nil {
+		return nil, err
 	}
 	if t, err = tensor.Reshape(t.Name, t, s.rowShape()); err != nil {
 		return nil, err
@@ -137,18 +143,17 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 		n := w.Rows() / w.Shape[0]
 		return tensor.RowSpans(s.name, w, s.shape(), []tensor.Span{{Lo: s.expert * n, Hi: (s.expert + 1) * n}})
 	}
+	s.standUp(ws[0])
 	if s.plain() {
 		return tensor.Reshape(s.name, ws[0], s.shape())
-	}
-	if s.Stacked {
-		return s.joinStack(ws)
 	}
 	shape := s.rowShape()
 	var parts []tensor.Part
 	from := make([]int, shape[0]) // stored row -> row of the concatenation of the weights
 	base := 0
 	for i, w := range ws {
-		v, err := tensor.Reshape(w.Name, w, []int{s.weights[i].Shape()[0], shape[1]})
+		idx := s.rows(i)
+		v, err := tensor.Reshape(w.Name, w, []int{len(idx), shape[1]})
 		if dims := s.weights[i].Dims; err == nil && len(dims) > 1 && s.tiled(dims[len(dims)-1]) {
 			back := make([]int, shape[1])
 			for j, stored := range sideBySide(dims[len(dims)-1]) {
@@ -160,7 +165,7 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 			return nil, err
 		}
 		parts = append(parts, tensor.Part{T: v, Span: tensor.Span{Lo: 0, Hi: v.Rows()}})
-		for r, stored := range s.rows(i) {
+		for r, stored := range idx {
 			from[stored] = base + r
 		}
 		base += v.Rows()
@@ -172,15 +177,31 @@ func (s *slot) join(ws []*tensor.Tensor) (*tensor.Tensor, error) {
 	if t, err = tensor.GatherRows(s.name, t, shape, from); err != nil {
 		return nil, err
 	}
-	if s.Transposed && len(s.weights[0].Dims) > 1 {
-		if t, err = tensor.Transpose(s.name, t); err != nil {
-			return nil, err
-		}
+	if s.Stacked {
+		shape = []int{s.slabs(), shape[0] / s.slabs(), shape[1]}
+	}
+	if t, err = s.turned(t, shape); err != nil {
+		return nil, err
 	}
 	return tensor.Reshape(s.name, t, s.shape())
 }
 
-// rows returns the stored row of each row of part i.
+// turned exchanges rows and columns of t, which is of that shape, where the dialect stores matrices transposed.
+func (s *slot) turned(t *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
+	if !s.Transposed || !s.matrix() {
+		return t, nil
+	}
+	t, err := tensor.Reshape(t.Name, t, shape)
+	if err != nil {
+		return nil, err
+	}
+	if s.Stacked {
+		return transposeEach(t)
+	}
+	return tensor.Transpose(t.Name, t)
+}
+
+// rows returns the stored row of each row of part i, expert after expert.
 func (s *slot) rows(i int) []int {
 	groups, stride, offset := 1, 0, 0
 	if s.Grouped {
@@ -208,6 +229,12 @@ func (s *slot) rows(i int) []int {
 		if d := s.permute; d > 0 { // GGUF keeps pair (j, j+d/2) of each head side by side
 			h, j := at/d, at%d
 			idx[at] = h*d + j%(d/2)*2 + j/(d/2)
+		}
+	}
+	slab := groups * stride // rows of an expert
+	for e := 1; e < s.slabs(); e++ {
+		for _, r := range idx[:n] {
+			idx = append(idx, e*slab+r)
 		}
 	}
 	return idx

@@ -56,7 +56,7 @@ type mxfp4Rows struct {
 	n              int
 }
 
-// ReadRows implements tensor.Source: blocks of pare's format, rows [lo,hi) of the matrices of all experts.
+// ReadRows implements tensor.Rows: blocks of pare's format, rows [lo,hi) of the matrices of all experts.
 func (v *mxfp4Rows) ReadRows(dst []byte, lo, hi int) error {
 	codes, scales := make([]byte, (hi-lo)*v.n*16), make([]byte, (hi-lo)*v.n)
 	if err := v.blocks.Src.ReadRows(codes, lo*v.n, hi*v.n); err != nil {
@@ -96,7 +96,7 @@ type mxfp4Codes struct {
 	n int
 }
 
-// ReadRows implements tensor.Source: 16 bytes of nibbles a block, blocks [lo,hi).
+// ReadRows implements tensor.Rows: 16 bytes of nibbles a block, blocks [lo,hi).
 func (v *mxfp4Codes) ReadRows(dst []byte, lo, hi int) error {
 	first, last := lo/v.n, (hi+v.n-1)/v.n
 	raw, err := v.t.ReadRaw(first, last)
@@ -116,7 +116,7 @@ func (v *mxfp4Codes) ReadRows(dst []byte, lo, hi int) error {
 // mxfp4Scales is their exponents.
 type mxfp4Scales struct{ t *tensor.Tensor }
 
-// ReadRows implements tensor.Source: a byte a block, rows [lo,hi).
+// ReadRows implements tensor.Rows: a byte a block, rows [lo,hi).
 func (v *mxfp4Scales) ReadRows(dst []byte, lo, hi int) error {
 	raw, err := v.t.ReadRaw(lo, hi)
 	for i := range len(raw) / 17 {
