@@ -122,14 +122,7 @@ func difference(a, b *Config) string {
 
 // layerTypes says which layers slide.
 func (c *Config) layerTypes(o *object) {
-	t := make([]string, len(c.Layers))
-	for i := range t {
-		t[i] = "full_attention"
-		if c.Layers[i].Window > 0 {
-			t[i] = "sliding_attention"
-		}
-	}
-	o.set("layer_types", t)
+	o.setTypedLayers(len(c.Layers), slidingLayers, func(i int) bool { return c.Layers[i].Window > 0 })
 }
 
 // rotaryLayers says which layers have a rotary embedding.

@@ -16,7 +16,7 @@ var _ = register(&Family{
 		"block_multiple_of":256, "block_ffn_dim_multiplier":1.0, "block_auto_adjust_ff_dim":true, "tie_word_embeddings":true}`,
 	Keys: map[string]string{"eps": "norm_eps", "act": ""},
 	Read: func(c *Config, o *object) {
-		rope, conv := o.rope(c, c.Layers[0].HeadDim), o.convLayers(len(c.Layers))
+		rope, conv := o.rope(c, c.Layers[0].HeadDim), o.shortConvs(len(c.Layers))
 		taps, bias := o.num("conv_L_cache"), o.flag("conv_bias")
 		if taps < 1 || taps > 1024 {
 			o.fail(ErrInvalid, "conv_L_cache", "is %d, must be 1 to 1024", taps)
@@ -69,13 +69,7 @@ var _ = register(&Family{
 	}, shortConvs("model.layers.#.conv.", 0, 1, 0)...)),
 	ggufDiff: append([]stored{{Site: "norm", Name: "token_embd_norm"}}, shortConvs("blk.#.shortconv.")...),
 	Spell: func(c *Config, o *object) {
-		types := make([]string, len(c.Layers))
-		for i := range types {
-			if types[i] = "full_attention"; c.Layers[i].Conv > 0 {
-				types[i] = "conv"
-			}
-		}
-		o.set("layer_types", types)
+		o.setTypedLayers(len(c.Layers), convLayers, func(i int) bool { return c.Layers[i].Conv > 0 })
 		o.delete("full_attn_idxs")
 		o.set("intermediate_size", c.Layers[0].FFN)
 		o.set("block_auto_adjust_ff_dim", false)
@@ -136,25 +130,16 @@ func (b *builder) shortConv(h *Node) *Node {
 	return b.Linear("conv.out", b.Mul(c, x), b.Hidden(), l.ConvBias)
 }
 
-// convLayers reads which layers are convolutions: those that layer_types says, or else all but full_attn_idxs; nil where neither is there.
-func (o *object) convLayers(layers int) []bool {
-	conv := make([]bool, layers)
-	if types := o.texts("layer_types"); types != nil {
-		if len(types) != layers {
-			o.fail(ErrInvalid, "layer_types", "has %d entries for %d layers", len(types), layers)
-			return nil
-		}
-		for i, t := range types {
-			if conv[i] = t == "conv"; !conv[i] && t != "full_attention" {
-				o.fail(ErrUnsupported, "layer_types", "layer %d is %q", i, clip(t))
-			}
-		}
+// shortConvs reads which layers are convolutions: those that layer_types says, or else all but full_attn_idxs; nil where neither is there.
+func (o *object) shortConvs(layers int) []bool {
+	if conv := o.typedLayers(layers, convLayers); conv != nil {
 		return conv
 	}
 	full := o.ints("full_attn_idxs")
 	if full == nil {
 		return nil
 	}
+	conv := make([]bool, layers)
 	for i := range conv {
 		conv[i] = !slices.Contains(full, i)
 	}

@@ -33,20 +33,16 @@ func slidingFromGGUF(r *ggufReader, o *object, every int) {
 	windowFromGGUF(r, o)
 	n, _ := r.num("block_count")
 	n = max(min(n, int(maxLayers())), 0)
-	types := make([]string, n)
 	k, _ := r.key("attention.sliding_window_pattern")
 	v, _ := r.meta.Get(k)
 	flags, each := v.([]bool)
 	if !each && r.above("attention.sliding_window_pattern") {
 		every, _ = r.num("attention.sliding_window_pattern")
 	}
-	for i := range types {
-		types[i] = "full_attention"
-		if slides := every > 0 && (i+1)%every != 0; r.above("attention.sliding_window") && (each && i < len(flags) && flags[i] || !each && slides) {
-			types[i] = "sliding_attention"
-		}
-	}
-	o.set("layer_types", types)
+	window := r.above("attention.sliding_window")
+	o.setTypedLayers(n, slidingLayers, func(i int) bool {
+		return window && (each && i < len(flags) && flags[i] || !each && every > 0 && (i+1)%every != 0)
+	})
 }
 
 // putSliding writes which layers slide.
@@ -60,7 +56,7 @@ func putSliding(c *Config, put func(string, any)) {
 
 // window sets the sliding window: of the layers that layer_types names, or else of all but every every-th.
 func (o *object) window(c *Config, every int) {
-	window, sliding := o.num("sliding_window"), o.slidingLayers(len(c.Layers))
+	window, sliding := o.num("sliding_window"), o.typedLayers(len(c.Layers), slidingLayers)
 	c.each(func(i int, l *Layer) {
 		if sliding != nil && sliding[i] || sliding == nil && every > 0 && (i+1)%every != 0 {
 			l.Window = window

@@ -130,7 +130,7 @@ func denseFromGGUF(r *ggufReader, o *object) {
 // readQwen reads what all share. With use_sliding_window, layers from max_window_layers on slide.
 func readQwen(c *Config, o *object) {
 	rope := o.rope(c, c.Layers[0].HeadDim)
-	sliding, from, window := o.slidingLayers(len(c.Layers)), o.num("max_window_layers"), o.num("sliding_window")
+	sliding, from, window := o.typedLayers(len(c.Layers), slidingLayers), o.num("max_window_layers"), o.num("sliding_window")
 	if !o.flag("use_sliding_window") {
 		window = 0
 	}

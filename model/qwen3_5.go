@@ -57,7 +57,8 @@ var qwen3_5 = register(&Family{
 		{Site: "layers.#.delta.norm", Name: "model.layers.#.linear_attn.norm"},
 		{Site: "layers.#.delta.out", Name: "model.layers.#.linear_attn.out_proj", Tiled: true},
 	}),
-	ggufDiff: append(slices.Clone(qwen35Norms), []stored{
+	ggufDiff: override(gemmaGGUF, []stored{
+		{Site: "layers.#.mlp.norm", Name: "blk.#.post_attention_norm", PlusOne: true},
 		gatedQuery("blk.#.attn_q"),
 		{Parts: deltaSites, Name: "blk.#.attn_qkv"},
 		{Parts: deltaConvs, Name: "blk.#.ssm_conv1d"},
@@ -68,15 +69,9 @@ var qwen3_5 = register(&Family{
 		{Site: "layers.#.delta.dt", Name: "blk.#.ssm_dt.bias", Raw: true},
 		{Site: "layers.#.delta.norm", Name: "blk.#.ssm_norm"},
 		{Site: "layers.#.delta.out", Name: "blk.#.ssm_out"},
-	}...),
+	}),
 	Spell: func(c *Config, o *object) {
-		types := make([]string, len(c.Layers))
-		for i := range types {
-			if types[i] = "full_attention"; c.Layers[i].Delta != nil {
-				types[i] = "linear_attention"
-			}
-		}
-		o.set("layer_types", types)
+		o.setTypedLayers(len(c.Layers), linearLayers, func(i int) bool { return c.Layers[i].Delta != nil })
 	},
 	FromGGUF: func(r *ggufReader, o *object) {
 		for key, from := range deltaGGUF {
@@ -94,16 +89,9 @@ var qwen3_5 = register(&Family{
 			o.set("num_hidden_layers", layers)
 		}
 		k, _ := r.key("attention.recurrent_layers")
-		if v, _ := r.meta.Get(k); v != nil {
-			if flags, ok := v.([]bool); ok && layers >= 0 && len(flags) >= layers {
-				types := make([]string, min(layers, int(maxLayers())))
-				for i := range types {
-					if types[i] = "full_attention"; flags[i] {
-						types[i] = "linear_attention"
-					}
-				}
-				o.set("layer_types", types)
-			}
+		v, _ := r.meta.Get(k)
+		if flags, ok := v.([]bool); ok && layers >= 0 && len(flags) >= layers {
+			o.setTypedLayers(min(layers, int(maxLayers())), linearLayers, func(i int) bool { return flags[i] })
 		}
 	},
 	ToGGUF: func(c *Config, put func(string, any)) {
@@ -176,13 +164,6 @@ var (
 	deltaConvs = []string{"layers.#.delta.conv_q", "layers.#.delta.conv_k", "layers.#.delta.conv_v"}
 	deltaGGUF  = map[string]string{"linear_conv_kernel_dim": "ssm.conv_kernel", "linear_key_head_dim": "ssm.state_size", "linear_num_key_heads": "ssm.group_count",
 		"linear_num_value_heads": "ssm.time_step_rank", "full_attention_interval": "full_attention_interval"}
-	qwen35Norms = []stored{
-		{Site: "layers.#.attn.norm", Name: "blk.#.attn_norm", PlusOne: true},
-		{Site: "layers.#.attn.q_norm", Name: "blk.#.attn_q_norm", PlusOne: true},
-		{Site: "layers.#.attn.k_norm", Name: "blk.#.attn_k_norm", PlusOne: true},
-		{Site: "layers.#.mlp.norm", Name: "blk.#.post_attention_norm", PlusOne: true},
-		{Site: "norm", Name: "output_norm", PlusOne: true},
-	}
 )
 
 // gatedQuery: the rows of a head's query, then those of its gate.
@@ -221,22 +202,12 @@ func (d *Delta) check(o *object, taps int) {
 
 // deltaLayers reads which layers are gated delta networks: those that layer_types says, or all but every full_attention_interval-th.
 func (o *object) deltaLayers(layers int) []bool {
-	linear := make([]bool, layers)
-	types := o.texts("layer_types")
-	if types == nil {
+	linear := o.typedLayers(layers, linearLayers)
+	if linear == nil {
 		every := o.num("full_attention_interval")
+		linear = make([]bool, layers)
 		for i := range linear {
 			linear[i] = every < 1 || (i+1)%every != 0
-		}
-		return linear
-	}
-	if len(types) != layers {
-		o.fail(ErrInvalid, "layer_types", "has %d entries for %d layers", len(types), layers)
-		return linear
-	}
-	for i, t := range types {
-		if linear[i] = t == "linear_attention"; !linear[i] && t != "full_attention" {
-			o.fail(ErrUnsupported, "layer_types", "layer %d is %q", i, clip(t))
 		}
 	}
 	return linear

@@ -11,7 +11,7 @@ var _ = register(&Family{
 	Read: func(c *Config, o *object) {
 		llama.Read(c, o)
 		rotary, every := o.ints("no_rope_layers"), o.num("no_rope_layer_interval") // 1 where rotary is used
-		window, sliding := 0, o.slidingLayers(len(c.Layers))
+		window, sliding := 0, o.typedLayers(len(c.Layers), slidingLayers)
 		if o.flag("use_sliding_window") {
 			window = o.num("sliding_window")
 		}
@@ -40,26 +40,3 @@ var _ = register(&Family{
 		return ""
 	},
 })
-
-// slidingLayers reads layer_types: which layers slide. It is nil where the file does not say.
-func (o *object) slidingLayers(layers int) []bool {
-	types := o.texts("layer_types")
-	if types == nil {
-		return nil
-	}
-	if len(types) != layers {
-		o.fail(ErrInvalid, "layer_types", "has %d entries for %d layers", len(types), layers)
-		return nil
-	}
-	s := make([]bool, layers)
-	for i, t := range types {
-		switch t {
-		case "sliding_attention":
-			s[i] = true
-		case "full_attention":
-		default:
-			o.fail(ErrUnsupported, "layer_types", "layer %d is %q", i, clip(t))
-		}
-	}
-	return s
-}
