@@ -37,8 +37,9 @@ func (c *compiler) attention(n *model.Node) error {
 	dst, width := c.buf[n], n.Out.Size()
 	qw, kw, vw := q.Out.Size(), k.Out.Size(), v.Out.Size()
 	block := attendBlock(a)
-	var tiled bool
-	coarse := c.e.rounding == RoundFast && simd.BytesFast()
+	var brains bool
+	fast := c.e.rounding == RoundFast
+	coarse := fast && simd.BytesFast()
 	var b *batch
 	var query, out, sink []float32
 	loop := func(t, _ int) {
@@ -50,17 +51,17 @@ func (c *compiler) attention(n *model.Node) error {
 			}
 			first := t / a.KVHeads * block
 			hi, cache, kv := min(first+block, p.n), p.s.caches[id], t%a.KVHeads
-			if spec.kind == cacheQ80 && !tiled {
+			if spec.kind == cacheQ80 && !brains {
 				attendBytes(a, p, cache, kv, first, hi, query, out, qw, width, sink, coarse)
 			} else {
-				attend(a, p, cache, kv, first, hi, query, out, qw, width, sink, tiled)
+				attend(a, p, cache, kv, first, hi, query, out, qw, width, sink, brains)
 			}
 			return
 		}
 	}
 	c.step("attention", func(x *batch) {
 		b, sink = x, x.e.vec(sinks)
-		tiled = b.prompt && a.HeadDim >= tileDim
+		brains = a.HeadDim >= brainDim && (b.prompt || fast && spec.kind != cacheQ80 && simd.BrainsFast())
 		query, out = b.f(qb, qw), b.f(dst, width)
 		key, value := b.f(kb, kw), b.f(vb, vw)
 		tasks := 0
@@ -86,7 +87,7 @@ func attendBlock(a *model.Attention) int { return max(1, attendRows*a.KVHeads/a.
 // attendScratch is what one task needs: queries, scores and sums of its rows, and a page of one head.
 type attendScratch struct {
 	q, s, o, page, top, sum, fade, here []float32
-	tiles                               tilePage
+	brains                              brainPage
 }
 
 var attendScratches = sync.Pool{New: func() any { return new(attendScratch) }}
@@ -98,13 +99,13 @@ func sized[T any](p *[]T, n int) []T {
 	return (*p)[:n]
 }
 
-// attend computes rows [lo,hi) of a part for the query heads of one key/value head, tiled with products of bfloat16. sinks may be nil.
-func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, sinks []float32, tiled bool) {
+// attend computes rows [lo,hi) of a part for the query heads of one key/value head, in bfloat16 where it says so. sinks may be nil.
+func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []float32, qw, width int, sinks []float32, brains bool) {
 	group, spec := a.Heads/a.KVHeads, &c.spec
 	rows := (hi - lo) * group
 	step := pageRows
-	if tiled {
-		step = tileRows
+	if brains {
+		step = brainRows()
 	}
 	w := attendScratches.Get().(*attendScratch)
 	defer attendScratches.Put(w)
@@ -115,8 +116,8 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		at := (i - lo) * group * a.HeadDim
 		simd.Scale(q[at:at+group*a.HeadDim], query[(p.lo+i)*qw+kv*group*a.HeadDim:][:group*a.HeadDim], float32(a.Scale))
 	}
-	if tiled {
-		w.tiles.begin(spec, q, rows)
+	if brains {
+		w.brains.begin(spec, q, rows)
 	}
 	clear(o)
 	clear(sum)
@@ -127,22 +128,22 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	if a.Window > 0 {
 		first = max(0, p.pos+lo-a.Window+1)
 	}
-	plain := plainScores(a)
-	for pg := first / pageKeys; pg*pageKeys < p.pos+hi; pg++ {
+	plain, last := plainScores(a), (p.pos+hi-1)/pageKeys
+	for pg := first / pageKeys; pg <= last; pg++ {
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
 		var keys, values []float32
-		if tiled {
+		if brains {
 			wide = pageKeys
-			w.tiles.load(spec, &c.pages[pg], kv, n, buf)
+			w.brains.load(spec, &c.pages[pg], &c.pages[min(pg+1, last)], kv, n)
 		} else {
 			keys, values = spec.floats(&c.pages[pg], kv, buf)
 		}
 		for at := 0; at < rows; at += step {
 			k := min(step, rows-at)
 			fade, here, top, sum, o := fade[:k], here[:k], top[at:at+k], sum[at:at+k], o[at*spec.valuePad:(at+k)*spec.valuePad]
-			if tiled {
-				w.tiles.scores(s, at, k)
+			if brains {
+				w.brains.scores(s, at, k)
 			} else {
 				simd.MulPanels(s, pageKeys, q[at*a.HeadDim:], a.HeadDim, k, keys, panel*a.HeadDim, panel, wide/panel, a.HeadDim, false)
 			}
@@ -159,8 +160,8 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 			copy(fade, top)
 			simd.SoftmaxPage(s, pageKeys, wide, top, here)
 			fadeSums(fade, here, top, sum, o, spec.valuePad)
-			if tiled {
-				w.tiles.sums(o, s, k)
+			if brains {
+				w.brains.sums(o, s, k)
 			} else {
 				simd.MulPanels(o, spec.valuePad, s, pageKeys, k, values, panel, spec.valuePad, spec.valuePad/panel, n, true)
 			}

@@ -42,7 +42,7 @@ func BenchmarkAttention(b *testing.B) {
 				c.put(pos, k, v)
 			}
 		}
-		bench := func(name string, n int, coarse, prompt bool) {
+		bench := func(name string, n int, coarse, brains bool) {
 			b.Run(fmt.Sprintf("%s/%s", kind, name), func(b *testing.B) {
 				p, block := part{n: n, pos: depth}, attendBlock(a)
 				for i := 0; b.Loop(); i++ {
@@ -50,10 +50,10 @@ func BenchmarkAttention(b *testing.B) {
 					for kv := range 4 {
 						for lo := 0; lo < n; lo += block {
 							hi := min(lo+block, n)
-							if kind == cacheQ80 && !prompt {
+							if kind == cacheQ80 && !brains {
 								attendBytes(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, nil, coarse && simd.BytesFast())
 							} else {
-								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, nil, prompt)
+								attend(a, p, c, kv, lo, hi, query, out, 32*64, 32*64, nil, brains)
 							}
 						}
 					}
@@ -66,9 +66,9 @@ func BenchmarkAttention(b *testing.B) {
 			if kind == cacheQ80 && simd.BytesFast() {
 				bench(fmt.Sprintf("words=%d", n), n, false, false)
 			}
-		}
-		if simd.PromptsFast() {
-			bench(fmt.Sprintf("prompt=%d", most), most, false, true)
+			if simd.BrainsFast() || simd.PromptsFast() && n == most {
+				bench(fmt.Sprintf("brains=%d", n), n, false, true)
+			}
 		}
 	}
 }

@@ -57,14 +57,13 @@ func specOf(a *model.Attention, kind cacheKind) (cacheSpec, error) {
 
 // page is the keys and values of 64 positions, in one of the forms.
 type page struct {
-	f []float32 // f32
-	h []byte    // f16, bf16
+	h []byte    // floats
 	q []int8    // q8_0
 	d []float32 // its scales: for each head [keyDim/32][64] of keys, [valueDim/32][64] of values
 }
 
 // gone reports whether a page holds nothing: it has not been made, or has left the window.
-func (p *page) gone() bool { return p.f == nil && p.h == nil && p.q == nil }
+func (p *page) gone() bool { return p.h == nil && p.q == nil }
 
 // cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is gone
 // once it has left the window.
@@ -98,11 +97,7 @@ func (s *cacheSpec) pageBytes() int {
 // newPage cuts a page from m.
 func (s *cacheSpec) newPage(m *pageMemory) page {
 	b := m.take(s.pageBytes())
-	switch s.kind {
-	case cacheF32:
-		f, _ := simd.Float32s(b)
-		return page{f: f}
-	case cacheQ80:
+	if s.kind == cacheQ80 {
 		n := s.kvHeads * s.headSize()
 		d, _ := simd.Float32s(b[n:])
 		return page{q: simd.Int8s(b[:n]), d: d}
@@ -161,8 +156,9 @@ func (c *cache) put(pos int, k, v []float32) {
 		vt := h*s.headSize() + s.headKeys() + i*s.valuePad
 		switch s.kind {
 		case cacheF32:
-			scatter(p.f[at:], key)
-			copy(p.f[vt:], value)
+			f, _ := simd.Float32s(p.h)
+			scatter(f[at:], key)
+			copy(f[vt:], value)
 		case cacheQ80:
 			c.putQ80(p, h, i, key, value)
 		default:
@@ -231,17 +227,29 @@ func (s *cacheSpec) bytes(p *page, head int) headBytes {
 	return headBytes{q[:n], q[n:], d[:m], d[m:]}
 }
 
+// floatFormats are the formats of caches of floats.
+var floatFormats = map[cacheKind]simd.Float{cacheF32: simd.F32, cacheF16: simd.F16, cacheBF16: simd.BF16}
+
+// stored returns the keys and values of a head as they are, and what lies behind the keys with them.
+func (s *cacheSpec) stored(p *page, head int) (keys, values []byte) {
+	n := len(p.h) / s.kvHeads
+	b := p.h[head*n:][:n]
+	n = n / s.headSize() * s.headKeys()
+	return b, b[n:]
+}
+
 // floats returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
 func (s *cacheSpec) floats(p *page, head int, buf []float32) (keys, values []float32) {
-	at, n := head*s.headSize(), s.headSize()
-	buf = buf[:n]
+	n := len(p.h) / s.kvHeads
+	b := p.h[head*n:][:n]
+	buf = buf[:s.headSize()]
 	switch s.kind {
 	case cacheF32:
-		buf = p.f[at : at+n]
+		buf, _ = simd.Float32s(b)
 	case cacheF16:
-		simd.F16ToF32(buf, p.h[2*at:2*(at+n)])
+		simd.F16ToF32(buf, b)
 	case cacheBF16:
-		simd.BF16ToF32(buf, p.h[2*at:2*(at+n)])
+		simd.BF16ToF32(buf, b)
 	}
 	return buf[:s.headKeys()], buf[s.headKeys():]
 }

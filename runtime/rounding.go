@@ -16,9 +16,9 @@ type Rounding string
 const (
 	// RoundKernels is this runtime's own: bytes with a scale for 32 values where a matrix is quantized.
 	RoundKernels Rounding = ""
-	// RoundFast is RoundKernels, but inputs of bfloat16 matrices are rounded to bfloat16 where the CPU multiplies that faster, and so is
-	// all that a prompt meets (see Session.Prompt), and over a cache of bytes attention has queries and weights of bytes where products of those
-	// are faster: for those who write text, where RoundKernels is for those who measure models.
+	// RoundFast is for those who write text, where RoundKernels is for those who measure models. It rounds more, where the CPU multiplies
+	// what comes of it faster: to bfloat16 what meets matrices of bfloat16, all that a prompt meets (see Session.Prompt), and what attention over
+	// a cache of floats meets; to bytes the queries and weights of attention over a cache of bytes.
 	RoundFast Rounding = "fast"
 	// RoundScheme computes as programs do that load the schemes W8A8 and FP8: where the checkpoint asks for it, a token's
 	// input of an eight-bit matrix is rounded like a row of the matrix itself, to integers or small floats under one scale

@@ -34,7 +34,6 @@ func (c *cache) copyFrom(from *cache, n int) {
 			continue
 		}
 		dst := c.page(p * pageKeys)
-		copy(dst.f, src.f)
 		copy(dst.h, src.h)
 		copy(dst.q, src.q)
 		copy(dst.d, src.d)

@@ -109,8 +109,8 @@ func TestPromptProducts(t *testing.T) {
 
 // Rows of any length are rounded to the nearest bfloat16, at any place, and nothing beside them is read or written.
 func TestRoundBrains(t *testing.T) {
-	if !PromptsFast() {
-		t.Skip("this CPU has no tiles of bfloat16")
+	if !brainDots() {
+		t.Skip("this CPU does not multiply bfloat16")
 	}
 	r := rand.New(rand.NewPCG(53, 54))
 	a, b := newArena(t, 1), newArena(t, 1)
@@ -130,12 +130,29 @@ func TestRoundBrains(t *testing.T) {
 	})
 }
 
-// Panels of floats and of bytes, with any number of rows, times rows of bfloat16, against promptChain. What lies behind the rows of a
-// page is not to be met: it holds NaN.
-func TestBrainPanels(t *testing.T) {
-	if !PromptsFast() {
-		t.Skip("this CPU has no tiles of bfloat16")
+// pairChain is the sum that products of pairs make, likewise ("VDPBF16PS", Intel's Architecture Instruction Set Extensions Programming Reference).
+func pairChain(sum float32, w, x []float32) float32 {
+	for i := 0; i < len(w); i += 2 {
+		sum = fma(w[i], x[i], fma(w[i+1], x[i+1], sum))
 	}
+	return sum
+}
+
+// Panels of floats and of bytes, with any number of rows, times rows of bfloat16, against promptChain, or pairChain where there are no tiles. What lies
+// behind the rows of a page is not to be met: it holds NaN.
+func TestBrainPanels(t *testing.T) {
+	if !brainDots() {
+		t.Skip("this CPU does not multiply bfloat16")
+	}
+	defer use(inUse())
+	if tiles {
+		testBrainPanels(t, promptChain)
+		use(avx512)
+	}
+	testBrainPanels(t, pairChain)
+}
+
+func testBrainPanels(t *testing.T, chain func(sum float32, w, x []float32) float32) {
 	r := rand.New(rand.NewPCG(55, 56))
 	for range 60 {
 		rows, panels, depth := 1+r.IntN(70), 1+r.IntN(5), 1+r.IntN(100)
@@ -152,21 +169,17 @@ func TestBrainPanels(t *testing.T) {
 		if kind == 1 {
 			depth = (depth + 31) &^ 31
 		}
+		floats := testFloatPanels(r, b, size, depth, panels)
 		for p := range panels {
 			dst := b[p*size:][:size]
-			floats, step := random(r, (depth+2)*20), 16+r.IntN(5)
 			bytes, scales := make([]int8, (depth+2)*tileRows16), random(r, (depth+2)*tileRows16)
 			for i := range bytes {
 				bytes[i] = int8(r.IntN(256) - 128)
 			}
-			for i := depth * step; i < len(floats); i++ {
-				floats[i] = float32(math.NaN())
-			}
 			at := func(l, j int) float32 { return float32(bytes[l/2*2*tileRows16+2*j+l%2]) }
-			value := func(l, j int) float32 { return floats[l*step+j] }
+			value := func(l, j int) float32 { return floats(l, p*tileRows16+j) }
 			switch kind {
 			case 0:
-				BrainPanel(dst, floats, step, depth)
 			case 1:
 				const apart = 20
 				scales = random(r, (depth/32)*apart)
@@ -196,7 +209,7 @@ func TestBrainPanels(t *testing.T) {
 					if !add {
 						want = 0
 					}
-					want = promptChain(want, w[j], x[i*size/32:(i+1)*size/32])
+					want = chain(want, w[j], x[i*size/32:(i+1)*size/32])
 				}
 				if math.Float32bits(got) != math.Float32bits(want) {
 					t.Fatalf("kind %d, %d rows, %d panels of %d rows: [%d,%d] is %v, want %v", kind, rows, panels, depth, i, j, got, want)
@@ -204,4 +217,46 @@ func TestBrainPanels(t *testing.T) {
 			}
 		}
 	}
+}
+
+// testFloatPanels makes panels of rows in one of the formats, whose panels lie side by side or one behind the other. It returns the values.
+func testFloatPanels(r *rand.Rand, dst []byte, size, depth, panels int) func(l, j int) float32 {
+	f := []Float{F32, F16, BF16}[r.IntN(3)]
+	width := panels*tileRows16 + r.IntN(3)
+	at := func(l, j int) int { return l*width + j }
+	if r.IntN(2) == 0 {
+		at = func(l, j int) int { return (j/tileRows16*depth+l)*tileRows16 + j%tileRows16 }
+	}
+	x := random(r, max(at(depth+1, tileRows16*panels-1), at(1, tileRows16*panels-1+depth*tileRows16))+1)
+	for i := range x {
+		x[i] = float32(math.NaN())
+	}
+	for l := range depth {
+		for j := range panels * tileRows16 {
+			x[at(l, j)] = r.Float32() - 0.5
+		}
+	}
+	rows := FloatRows{f, bytesOf(x), 4 * at(1, 0), 4 * at(0, tileRows16), depth, panels}
+	if f != F32 {
+		rows.Data, rows.Step, rows.Between = make([]byte, 2*len(x)), rows.Step/2, rows.Between/2
+		for i, v := range x {
+			h := floatToBrain(v)
+			if f == F16 {
+				h = floatToHalf(v)
+				x[i] = halfToFloat(h)
+			} else {
+				x[i] = brainToFloat(h)
+			}
+			le.PutUint16(rows.Data[2*i:], h)
+		}
+	}
+	var next []byte
+	if r.IntN(2) == 0 {
+		next = make([]byte, 1)
+	}
+	for i := range dst {
+		dst[i] = 0x7f
+	}
+	BrainPanels(dst, size, rows, next)
+	return func(l, j int) float32 { return x[at(l, j)] }
 }

@@ -27,23 +27,3 @@ func amxBrain2x1(dst *float32, ld int, w *byte, step int, x *byte, xs int, xb in
 
 //go:noescape
 func amxBrain2x2(dst *float32, ld int, w *byte, step int, x *byte, xs int, xb int, gs int, blocks int, groups int, panels int, init int, config *byte, next *byte, apart int, ahead int)
-
-// brainRow rounds n values, a multiple of 32, to bfloat16.
-//
-//go:noescape
-func brainRow(dst *byte, src *float32, n int)
-
-// brainPairs makes pairs of bfloat16 of rows 2i and 2i+1 of 16 floats, step bytes apart.
-//
-//go:noescape
-func brainPairs(dst *byte, src *float32, step int, pairs int)
-
-// byteRowPairs makes pairs of bfloat16 of rows 2i and 2i+1 of 16 bytes, whose bytes lie in pairs, times a scale for each row.
-//
-//go:noescape
-func byteRowPairs(dst *byte, src *int8, scales *float32, pairs int)
-
-// byteColumnPairs makes pairs of bfloat16 of rows 2i and 2i+1 of 16 bytes, whose bytes lie in pairs, times a scale for each column.
-//
-//go:noescape
-func byteColumnPairs(dst *byte, src *int8, scales *float32, pairs int)

@@ -35,11 +35,3 @@ func amxBrain2x1(dst *float32, ld int, w *byte, step int, x *byte, xs int, xb in
 func amxBrain2x2(dst *float32, ld int, w *byte, step int, x *byte, xs int, xb int, gs int, blocks int, groups int, panels int, init int, config *byte, next *byte, apart int, ahead int) {
 	panic(noKernels)
 }
-
-func brainRow(dst *byte, src *float32, n int) { panic(noKernels) }
-
-func brainPairs(dst *byte, src *float32, step int, pairs int) { panic(noKernels) }
-
-func byteRowPairs(dst *byte, src *int8, scales *float32, pairs int) { panic(noKernels) }
-
-func byteColumnPairs(dst *byte, src *int8, scales *float32, pairs int) { panic(noKernels) }

@@ -23,7 +23,7 @@ type Matrix struct {
 	chunk     *weightChunk // that data is cut from
 
 	// Float formats.
-	float  floatFormat
+	float  Float
 	values []float32 // of f32
 
 	brains, prompts bool // see RoundFast
@@ -97,8 +97,8 @@ func (m *Matrix) Form(prompt bool) Form {
 // (AVX512_BF16), twice as fast as float32; and a prompt's activations and the weights they meet, quantized or bfloat16, where it
 // multiplies tiles of them (AMX).
 func (m *Matrix) RoundFast() {
-	m.brains = m.float == formatBF16 && brainDots()
-	m.prompts = PromptsFast() && (m.float == formatBF16 || m.quant != nil)
+	m.brains = m.float == BF16 && brainDots()
+	m.prompts = PromptsFast() && (m.float == BF16 || m.quant != nil)
 }
 
 // Pack stores rows from row on, given as the bytes that a file of this format holds for them, row after row. Different

@@ -4,21 +4,22 @@ import "unsafe"
 
 // Matrices of float32, float16 and bfloat16.
 
-type floatFormat int
+// Float is a format of numbers.
+type Float int
 
 const (
-	formatF32 floatFormat = iota + 1
-	formatF16
-	formatBF16
+	F32 Float = iota + 1
+	F16
+	BF16
 )
 
-var floatFormats = map[string]floatFormat{"f32": formatF32, "f16": formatF16, "bf16": formatBF16}
+var floatFormats = map[string]Float{"f32": F32, "f16": F16, "bf16": BF16}
 
 // newFloat makes room. float32 lies in panels of 16 rows, as PackB makes them: for every column the 16 rows' values.
 // 16-bit numbers lie likewise, for bfloat16 two columns at a time: the pair of a row makes a word of 32 bits.
-func (m *Matrix) newFloat(f floatFormat, tiles int) {
+func (m *Matrix) newFloat(f Float, tiles int) {
 	m.float = f
-	if f == formatF32 {
+	if f == F32 {
 		m.rowBytes = 4 * m.cols
 		m.values = make([]float32, tiles*tileRows16*m.cols)
 		return
@@ -32,7 +33,7 @@ func (m *Matrix) newFloat(f floatFormat, tiles int) {
 func (m *Matrix) packFloat(r int, src []byte, from int) {
 	lane := r % tileRows16
 	switch m.float {
-	case formatF32:
+	case F32:
 		panel := m.values[r/tileRows16*tileRows16*m.cols:][:tileRows16*m.cols]
 		row := buffer(m.cols)
 		LoadF32(*row, src)
@@ -40,12 +41,12 @@ func (m *Matrix) packFloat(r int, src []byte, from int) {
 			panel[(from+i)*tileRows16+lane] = v
 		}
 		buffers.Put(row)
-	case formatF16:
+	case F16:
 		tile := m.tile(r / tileRows16)
 		for i := from; i < m.cols; i++ {
 			le.PutUint16(tile[2*(i*tileRows16+lane):], le.Uint16(src[2*i:]))
 		}
-	case formatBF16:
+	case BF16:
 		tile := m.tile(r / tileRows16)
 		for i := from; i < m.cols; i++ {
 			le.PutUint16(tile[4*(i/2*tileRows16+lane)+i%2*2:], le.Uint16(src[2*i:]))
@@ -55,7 +56,7 @@ func (m *Matrix) packFloat(r int, src []byte, from int) {
 
 func (m *Matrix) rowFloat(dst []float32, r int) {
 	lane := r % tileRows16
-	if m.float == formatF32 {
+	if m.float == F32 {
 		panel := m.values[r/tileRows16*tileRows16*m.cols:]
 		for i := range dst {
 			dst[i] = panel[i*tileRows16+lane]
@@ -64,7 +65,7 @@ func (m *Matrix) rowFloat(dst []float32, r int) {
 	}
 	tile := m.tile(r / tileRows16)
 	for i := range dst {
-		if m.float == formatF16 {
+		if m.float == F16 {
 			dst[i] = halfToFloat(le.Uint16(tile[2*(i*tileRows16+lane):]))
 		} else {
 			dst[i] = brainToFloat(le.Uint16(tile[4*(i/2*tileRows16+lane)+i%2*2:]))
@@ -78,7 +79,7 @@ func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
 		m.mulBrain(dst, ld, x, t, n, add)
 		return
 	}
-	if x.rows == 1 && m.float != formatF32 && impl != generic {
+	if x.rows == 1 && m.float != F32 && impl != generic {
 		m.vecFloat(dst, x.x, t, n, add)
 		return
 	}
@@ -87,7 +88,7 @@ func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
 	if rest := x.rows % rows; x.rows < gemmRows && rest > 0 {
 		wide = max(wide, tilePanels(rest)) // the rows left over take several panels at a time
 	}
-	if m.float != formatF32 {
+	if m.float != F32 {
 		buf = buffer(wide * tileRows16 * gemmSlice)
 		defer buffers.Put(buf)
 	} else {
@@ -117,11 +118,11 @@ func (m *Matrix) mulFloat(dst []float32, ld int, x *Acts, t, n int, add bool) {
 func (m *Matrix) widen(dst []float32, t, l, n int) {
 	w := m.tile(t)[2*tileRows16*l:]
 	switch {
-	case impl != generic && m.float == formatF16:
+	case impl != generic && m.float == F16:
 		widenF16Vector(&dst[0], &w[0], n)
 	case impl != generic:
 		widenBF16Vector(&dst[0], &w[0], (n+1)/2)
-	case m.float == formatF16:
+	case m.float == F16:
 		for i := range n * tileRows16 {
 			dst[i] = halfToFloat(le.Uint16(w[2*i:]))
 		}
@@ -146,9 +147,9 @@ func (m *Matrix) vecFloat(dst, x []float32, t, n int, add bool) {
 			p = 4
 		}
 		switch {
-		case m.float == formatF16 && p == 4:
+		case m.float == F16 && p == 4:
 			vecF16x4Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
-		case m.float == formatF16:
+		case m.float == F16:
 			vecF16Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)
 		case p == 4:
 			vecBF16x4Vector(&dst[0], w, m.tileBytes, &x[0], m.cols, init)

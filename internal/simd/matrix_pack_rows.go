@@ -29,7 +29,7 @@ func (m *Matrix) packTile(t int, src []byte) bool {
 func (m *Matrix) packTileFloat(t int, src []byte) bool {
 	const step = 16 // bytes of a row
 	var dst *byte
-	if m.float == formatF32 {
+	if m.float == F32 {
 		dst = (*byte)(unsafe.Pointer(&m.values[t*tileRows16*m.cols]))
 	} else {
 		dst = &m.tile(t)[0]
