@@ -135,9 +135,9 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		var keys, values []float32
 		if brains {
 			wide = pageKeys
-			w.brains.load(spec, &c.pages[pg], &c.pages[min(pg+1, last)], kv, n)
+			w.brains.load(spec, c.pages[pg], c.pages[min(pg+1, last)], kv, n)
 		} else {
-			keys, values = spec.floats(&c.pages[pg], kv, buf)
+			keys, values = spec.floats(c.pages[pg], kv, buf)
 		}
 		for at := 0; at < rows; at += step {
 			k := min(step, rows-at)

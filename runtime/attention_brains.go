@@ -44,7 +44,7 @@ func (t *brainPage) begin(spec *cacheSpec, q []float32, rows int) {
 
 // load makes the first n positions of a page ready, and asks for the next one. Those behind them count as values of zero, and as keys that
 // somebody hides.
-func (t *brainPage) load(spec *cacheSpec, p, next *page, head, n int) {
+func (t *brainPage) load(spec *cacheSpec, p, next []byte, head, n int) {
 	keySize, valueSize := len(t.keys)/(pageKeys/panel), simd.BrainPanelBytes(pageKeys)
 	if spec.kind == cacheQ80 {
 		b := spec.bytes(p, head)

@@ -33,7 +33,7 @@ func TestAttendBytes(t *testing.T) {
 		}
 		stored, storedValues := make([]float32, depth*64), make([]float32, depth*64)
 		for p := range depth {
-			b, at := spec.bytes(&c.pages[p/pageKeys], 0), p%pageKeys
+			b, at := spec.bytes(c.pages[p/pageKeys], 0), p%pageKeys
 			for d := range 64 {
 				stored[p*64+d] = float32(b.keys[at/panel*panel*64+d/2*2*panel+2*(at%panel)+d%2]) * b.kd[d/32*pageKeys+at]
 				storedValues[p*64+d] = float32(b.values[d/panel*panel*pageKeys+at/2*2*panel+2*(d%panel)+at%2]) * b.vd[d/32*pageKeys+at]

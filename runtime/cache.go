@@ -15,7 +15,8 @@ const panel = 16 // columns that lie together for simd.MulPanels
 
 // cacheSpec is the shape of the keys and values of one attention node, and how they are stored.
 //
-// In a page each head has keyDim x 64 values of keys and 64 x valuePad of values. Keys lie as products of queries and
+// A page is the keys and values of 64 positions: for each head keyDim x 64 values of keys and 64 x valuePad of values, and, where they are bytes, behind those of all
+// heads [keyDim/32][64] scales of keys and [valueDim/32][64] of values for each. Keys lie as products of queries and
 // keys read them: in panels of 16 keys, in a panel dimension after dimension. Values lie position after position, padded
 // to a multiple of 16. Bytes lie for simd.MulPairs: two dimensions of a panel of 16 keys side by side, and values in panels of
 // 16 dimensions, two positions side by side.
@@ -55,23 +56,13 @@ func specOf(a *model.Attention, kind cacheKind) (cacheSpec, error) {
 	return s, nil
 }
 
-// page is the keys and values of 64 positions, in one of the forms.
-type page struct {
-	h []byte    // floats
-	q []int8    // q8_0
-	d []float32 // its scales: for each head [keyDim/32][64] of keys, [valueDim/32][64] of values
-}
-
-// gone reports whether a page holds nothing: it has not been made, or has left the window.
-func (p *page) gone() bool { return p.h == nil && p.q == nil }
-
-// cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is gone
-// once it has left the window.
+// cache holds the keys and values of one attention node of one session: pages[p] starts at position p*pageKeys and is nil
+// before it is made, and once it has left the window.
 type cache struct {
 	spec   cacheSpec
 	memory *pageMemory
-	pages  []page // side by side, so that attention, which reads one after the other, does not wait for them
-	spare  []page
+	pages  [][]byte
+	spare  [][]byte
 	half   []byte // a key on its way into a page
 	codes  []int8 // a key or a value on its way there
 	scale  []float32
@@ -92,17 +83,6 @@ func (s *cacheSpec) pageBytes() int {
 		return n + 4*s.kvHeads*s.headScales()
 	}
 	return 2 * n
-}
-
-// newPage cuts a page from m.
-func (s *cacheSpec) newPage(m *pageMemory) page {
-	b := m.take(s.pageBytes())
-	if s.kind == cacheQ80 {
-		n := s.kvHeads * s.headSize()
-		d, _ := simd.Float32s(b[n:])
-		return page{q: simd.Int8s(b[:n]), d: d}
-	}
-	return page{h: b}
 }
 
 // pageMemory is what pages of a session's caches are cut from. A query reads all of them, one after the other, so those of long texts lie on large
@@ -132,19 +112,19 @@ func (m *pageMemory) take(n int) []byte {
 }
 
 // page returns the page of a position, making it where it is new; it stays where it is until another one is made.
-func (c *cache) page(pos int) *page {
+func (c *cache) page(pos int) []byte {
 	p := pos / pageKeys
 	for len(c.pages) <= p {
-		c.pages = append(c.pages, page{})
+		c.pages = append(c.pages, nil)
 	}
-	if c.pages[p].gone() {
+	if c.pages[p] == nil {
 		if n := len(c.spare); n > 0 {
 			c.pages[p], c.spare = c.spare[n-1], c.spare[:n-1]
 		} else {
-			c.pages[p] = c.spec.newPage(c.memory)
+			c.pages[p] = c.memory.take(c.spec.pageBytes())
 		}
 	}
-	return &c.pages[p]
+	return c.pages[p]
 }
 
 // put stores the key and value rows of position pos.
@@ -156,7 +136,7 @@ func (c *cache) put(pos int, k, v []float32) {
 		vt := h*s.headSize() + s.headKeys() + i*s.valuePad
 		switch s.kind {
 		case cacheF32:
-			f, _ := simd.Float32s(p.h)
+			f, _ := simd.Float32s(p)
 			scatter(f[at:], key)
 			copy(f[vt:], value)
 		case cacheQ80:
@@ -174,7 +154,7 @@ func scatter[T any](dst, key []T) {
 	}
 }
 
-func (c *cache) putHalf(p *page, at, vt int, key, value []float32) {
+func (c *cache) putHalf(p []byte, at, vt int, key, value []float32) {
 	narrow := simd.F32ToF16
 	if c.spec.kind == cacheBF16 {
 		narrow = simd.F32ToBF16
@@ -184,12 +164,12 @@ func (c *cache) putHalf(p *page, at, vt int, key, value []float32) {
 	}
 	narrow(c.half, key)
 	for d := range key {
-		copy(p.h[2*(at+d*panel):][:2], c.half[2*d:])
+		copy(p[2*(at+d*panel):][:2], c.half[2*d:])
 	}
-	narrow(p.h[2*vt:2*(vt+len(value))], value)
+	narrow(p[2*vt:2*(vt+len(value))], value)
 }
 
-func (c *cache) putQ80(p *page, h, i int, key, value []float32) {
+func (c *cache) putQ80(p []byte, h, i int, key, value []float32) {
 	s := &c.spec
 	if c.codes == nil {
 		n := max(s.keyDim, s.valueDim)
@@ -220,9 +200,16 @@ type headBytes struct {
 	kd, vd       []float32
 }
 
+// atBytes and atScales are the places of a head's bytes and scales in a page.
+func (s *cacheSpec) atBytes(head int) int { return head * s.headSize() }
+func (s *cacheSpec) atScales(head int) int {
+	return s.kvHeads*s.headSize() + 4*head*s.headScales()
+}
+
 // bytes returns those of a head.
-func (s *cacheSpec) bytes(p *page, head int) headBytes {
-	q, d := p.q[head*s.headSize():][:s.headSize()], p.d[head*s.headScales():][:s.headScales()]
+func (s *cacheSpec) bytes(p []byte, head int) headBytes {
+	q := simd.Int8s(p[s.atBytes(head):][:s.headSize()])
+	d, _ := simd.Float32s(p[s.atScales(head):][:4*s.headScales()])
 	n, m := s.headKeys(), pageKeys*s.keyDim/32
 	return headBytes{q[:n], q[n:], d[:m], d[m:]}
 }
@@ -231,17 +218,17 @@ func (s *cacheSpec) bytes(p *page, head int) headBytes {
 var floatFormats = map[cacheKind]simd.Float{cacheF32: simd.F32, cacheF16: simd.F16, cacheBF16: simd.BF16}
 
 // stored returns the keys and values of a head as they are, and what lies behind the keys with them.
-func (s *cacheSpec) stored(p *page, head int) (keys, values []byte) {
-	n := len(p.h) / s.kvHeads
-	b := p.h[head*n:][:n]
+func (s *cacheSpec) stored(p []byte, head int) (keys, values []byte) {
+	n := len(p) / s.kvHeads
+	b := p[head*n:][:n]
 	n = n / s.headSize() * s.headKeys()
 	return b, b[n:]
 }
 
 // floats returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
-func (s *cacheSpec) floats(p *page, head int, buf []float32) (keys, values []float32) {
-	n := len(p.h) / s.kvHeads
-	b := p.h[head*n:][:n]
+func (s *cacheSpec) floats(p []byte, head int, buf []float32) (keys, values []float32) {
+	n := len(p) / s.kvHeads
+	b := p[head*n:][:n]
 	buf = buf[:s.headSize()]
 	switch s.kind {
 	case cacheF32:
@@ -260,11 +247,11 @@ func (c *cache) forget(pos int) {
 		return
 	}
 	for p := (pos - c.spec.window + 1) / pageKeys; p > 0; p-- {
-		if p > len(c.pages) || c.pages[p-1].gone() {
+		if p > len(c.pages) || c.pages[p-1] == nil {
 			continue
 		}
 		c.spare = append(c.spare, c.pages[p-1])
-		c.pages[p-1] = page{}
+		c.pages[p-1] = nil
 	}
 }
 
@@ -272,7 +259,7 @@ func (c *cache) forget(pos int) {
 func (c *cache) truncate(n int) {
 	keep := (n + pageKeys - 1) / pageKeys
 	for p := keep; p < len(c.pages); p++ {
-		if !c.pages[p].gone() {
+		if c.pages[p] != nil {
 			c.spare = append(c.spare, c.pages[p])
 		}
 	}

@@ -28,15 +28,11 @@ func (s *Session) CopyFrom(from *Session, n int) bool {
 // copyFrom copies the pages of positions [0,n) into an empty cache.
 func (c *cache) copyFrom(from *cache, n int) {
 	for p := range (n + pageKeys - 1) / pageKeys {
-		src := &from.pages[p]
-		if src.gone() { // it has left the window
-			c.pages = append(c.pages, page{})
-			continue
+		if src := from.pages[p]; src == nil { // it has left the window
+			c.pages = append(c.pages, nil)
+		} else {
+			copy(c.page(p*pageKeys), src)
 		}
-		dst := c.page(p * pageKeys)
-		copy(dst.h, src.h)
-		copy(dst.q, src.q)
-		copy(dst.d, src.d)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestRoundBrains(t *testing.T) {
 		fill(r, x, -4, 4)
 		words := (n + 1) / 2 // float32s that hold n of bfloat16
 		to := b.place(words, o)
-		dst := bytesOf(to)[4*words-2*n:]
+		dst := BytesOf(to)[4*words-2*n:]
 		RoundBrains(dst, x)
 		for i, v := range x {
 			if got, want := le.Uint16(dst[2*i:]), floatToBrain(v); got != want {
@@ -236,7 +236,7 @@ func testFloatPanels(r *rand.Rand, dst []byte, size, depth, panels int) func(l, 
 			x[at(l, j)] = r.Float32() - 0.5
 		}
 	}
-	rows := FloatRows{f, bytesOf(x), 4 * at(1, 0), 4 * at(0, tileRows16), depth, panels}
+	rows := FloatRows{f, BytesOf(x), 4 * at(1, 0), 4 * at(0, tileRows16), depth, panels}
 	if f != F32 {
 		rows.Data, rows.Step, rows.Between = make([]byte, 2*len(x)), rows.Step/2, rows.Between/2
 		for i, v := range x {

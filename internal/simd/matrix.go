@@ -70,7 +70,7 @@ func (m *Matrix) Bytes() int64 { return int64(len(m.data)) + 4*int64(len(m.value
 func (m *Matrix) Read(lo, hi int) {
 	from, to := lo/tileRows16, (hi+tileRows16-1)/tileRows16
 	if m.values != nil {
-		Read(bytesOf(m.values[from*tileRows16*m.cols : to*tileRows16*m.cols]))
+		Read(BytesOf(m.values[from*tileRows16*m.cols : to*tileRows16*m.cols]))
 		return
 	}
 	Read(m.data[from*m.tileBytes : to*m.tileBytes])

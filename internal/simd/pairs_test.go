@@ -13,95 +13,165 @@ func TestMulPairs(t *testing.T) {
 		r := rand.New(rand.NewPCG(81, 82))
 		for _, pairs := range []int{1, 2, 3, 8, 9, 16, 32} {
 			for m := 1; m <= 11; m++ {
-				p := PairsShape{Form: RowForm(r.IntN(3)), Rows: m, Pairs: pairs, Panels: 1 + r.IntN(4), Blocks: 1 + r.IntN(3), S: 3 + r.IntN(3)}
-				if p.Form == RowSigned && pairs != 16 || pairs%2 != 0 {
-					p.Form = RowWords
+				for range 2 {
+					newPairsCase(r, m, pairs).run(t)
 				}
-				p.B, p.A, p.C = 2*panel*pairs+r.IntN(5), 6*pairs+r.IntN(3), panel*p.Panels+r.IntN(20)
-				p.BlockA, p.BlockB, p.BlockD = 2*pairs, p.Panels*p.B+r.IntN(3), panel*p.Panels+r.IntN(2)
-				p.BlockS = 1
-				if r.IntN(2) == 0 {
-					p.BlockS, p.S = m, 1
-				}
-				if r.IntN(2) == 0 {
-					p.BlockC = m * p.C
-				}
-				last := p.Blocks - 1
-				a, b := make([]int16, (m-1)*p.A+last*p.BlockA+2*pairs), make([]int8, last*p.BlockB+(p.Panels-1)*p.B+2*panel*pairs)
-				for i := range a {
-					a[i] = int16(r.Uint32())
-				}
-				for i := range b {
-					b[i] = int8(max(-127, int(int8(r.Uint32()))))
-				}
-				if r.IntN(4) == 0 { // the largest sums there can be
-					for i := range a {
-						a[i] = WordMax
-					}
-					for i := range b {
-						b[i] = 127
-					}
-				}
-				values := slices.Clone(a)
-				for at := 0; p.Form != RowWords && at+2*pairs <= len(a); at++ {
-					if k := at % p.A / p.BlockA; at%p.A%p.BlockA != 0 || k > last {
-						continue
-					}
-					block, value := a[at:][:2*pairs], values[at:][:2*pairs]
-					if p.Form == RowSigned {
-						var codes [32]int8
-						var sum int32
-						for i, v := range value {
-							codes[i] = int8(max(-127, v>>8))
-							value[i] = int16(codes[i])
-							sum += int32(codes[i])
-						}
-						signedRow(block, codes[:], sum)
-						continue
-					}
-					for i, v := range value {
-						block[i] = min(v&math.MaxInt16, WordMax)
-						value[i] = (block[i] + 64) / 128
-					}
-					unsignedRow(block)
-				}
-				d, s, c := random(r, last*p.BlockD+p.Panels*panel), random(r, (m-1)*p.S+last*p.BlockS+1), random(r, last*p.BlockC+(m-1)*p.C+p.Panels*panel)
-				var next []int8
-				if m%2 == 0 {
-					d = nil
-					next = b[:1]
-				}
-				for _, accumulate := range []bool{false, true} {
-					got, want := append([]float32(nil), c...), append([]float32(nil), c...)
-					MulPairs(got, a, b, d, s, &p, accumulate, next)
-					for k := range p.Blocks {
-						for i := range m {
-							for j := range p.Panels * panel {
-								var sum int64
-								for l := range 2 * pairs {
-									sum += int64(values[k*p.BlockA+i*p.A+l]) * int64(b[k*p.BlockB+j/panel*p.B+l/2*32+2*(j%panel)+l%2])
-								}
-								y, at := float32(sum), k*p.BlockC+i*p.C+j
-								if d != nil {
-									y *= d[k*p.BlockD+j]
-								}
-								if accumulate || k > 0 && p.BlockC == 0 {
-									want[at] = float32(float64(y)*float64(s[i*p.S+k*p.BlockS]) + float64(want[at]))
-								} else {
-									want[at] = y * s[i*p.S+k*p.BlockS]
-								}
+			}
+		}
+	})
+}
+
+// pairsCase is operands of MulPairs, and the values that the rows stand for: those of page q of block k and row i start at
+// k*BlockA+i*A+q*PageA.
+type pairsCase struct {
+	PairsShape
+	a, values []int16
+	b         [][]int8 // of pages, and what their lanes are multiplied by
+	d         [][]float32
+	c, s      []float32
+}
+
+func newPairsCase(r *rand.Rand, m, pairs int) *pairsCase {
+	x := &pairsCase{PairsShape: PairsShape{Form: RowForm(r.IntN(3)), Rows: m, Blocks: 1 + r.IntN(3), S: 3 + r.IntN(3)}}
+	p, count, panels := &x.PairsShape, 1+r.IntN(6), 1+r.IntN(4)
+	if p.Form == RowSigned && pairs != 16 || pairs%2 != 0 {
+		p.Form = RowWords
+	}
+	block := 2 * pairs
+	if p.Form == RowUnsigned || p.Form == RowWords && r.IntN(2) == 0 {
+		p.PageA, block = 2*pairs, 2*pairs*count
+	}
+	p.B, p.A, p.C = 2*panel*pairs+r.IntN(5), p.Blocks*block+r.IntN(3), panel*panels+r.IntN(20)
+	p.BlockA, p.BlockB, p.BlockD = block, panels*p.B+r.IntN(3), panel*panels+r.IntN(2)
+	p.BlockS = 1
+	if r.IntN(2) == 0 {
+		p.BlockS, p.S = m, 1
+	}
+	if r.IntN(2) == 0 {
+		p.BlockC = m * p.C
+	}
+	if p.Form != RowUnsigned && r.IntN(2) == 0 {
+		p.PageC = p.Blocks * m * p.C
+	}
+	last, largest := p.Blocks-1, r.IntN(4) == 0 // the largest sums there can be
+	x.a = make([]int16, (m-1)*p.A+p.Blocks*block)
+	for i := range x.a {
+		if x.a[i] = int16(r.Uint32()); largest {
+			x.a[i] = WordMax
+		}
+	}
+	p.Pairs, p.Panels, p.LastPairs, p.LastPanels = pairs, panels, pairs, panels
+	if r.IntN(2) == 0 {
+		if p.Form != RowUnsigned {
+			p.LastPanels = 1 + r.IntN(panels)
+		}
+		if p.Form != RowSigned {
+			p.LastPairs = min(pairs, (2+r.IntN(pairs))/2*2)
+		}
+	}
+	sizeD := last*p.BlockD + panels*panel
+	if p.AtD, p.AtB = -1, r.IntN(9); p.Form != RowUnsigned && r.IntN(2) == 0 {
+		p.AtD = 4 * r.IntN(3)
+		p.AtB += p.AtD + 4*sizeD
+	}
+	p.Ahead = r.IntN(2)
+	for range count {
+		b := make([]int8, last*p.BlockB+(panels-1)*p.B+2*panel*pairs)
+		for i := range b {
+			if b[i] = int8(max(-127, int(int8(r.Uint32())))); largest {
+				b[i] = 127
+			}
+		}
+		x.b, x.d = append(x.b, b), append(x.d, random(r, sizeD))
+	}
+	x.values = slices.Clone(x.a)
+	for i := range m {
+		for k := range p.Blocks {
+			x.narrow(x.a[i*p.A+k*block:][:block], x.values[i*p.A+k*block:][:block])
+		}
+	}
+	x.s, x.c = random(r, (m-1)*p.S+last*p.BlockS+1), random(r, (count-1)*p.PageC+last*p.BlockC+(m-1)*p.C+panels*panel)
+	return x
+}
+
+// narrow makes a row's words of a block what the form says.
+func (x *pairsCase) narrow(block, values []int16) {
+	switch x.Form {
+	case RowSigned:
+		var codes [32]int8
+		var sum int32
+		for i, v := range values {
+			codes[i] = int8(max(-127, v>>8))
+			values[i] = int16(codes[i])
+			sum += int32(codes[i])
+		}
+		signedRow(block, codes[:], sum)
+	case RowUnsigned:
+		for i, v := range values {
+			block[i] = min(v&math.MaxInt16, WordMax)
+			values[i] = (block[i] + 64) / 128
+		}
+		unsignedRow(block)
+	}
+}
+
+func (x *pairsCase) run(t *testing.T) {
+	t.Helper()
+	pages := make([][]byte, len(x.b))
+	for q, b := range x.b {
+		pages[q] = make([]byte, x.AtB+len(b)+1)
+		if x.AtD >= 0 {
+			copy(pages[q][x.AtD:], BytesOf(x.d[q]))
+		}
+		copy(Int8s(pages[q][x.AtB:]), b)
+	}
+	for i, accumulate := range []bool{false, true} {
+		got, want := slices.Clone(x.c), slices.Clone(x.c)
+		MulPairs(got, x.a, pages, pages[i%len(pages):], x.s, &x.PairsShape, accumulate)
+		for q := range pages {
+			_, panels := x.size(q, len(pages))
+			through := x.Form == RowUnsigned
+			if through && q > 0 {
+				break
+			}
+			for k := range x.Blocks {
+				for i := range x.Rows {
+					for j := range panels * panel {
+						y, s := float32(x.sum(q, k, i, j)), x.s[i*x.S+k*x.BlockS]
+						if through {
+							var sum int64
+							for q := range pages {
+								sum += x.sum(q, k, i, j)
 							}
+							y = float32(sum)
 						}
-					}
-					for i, v := range got {
-						if v != want[i] {
-							t.Fatalf("%+v, accumulate %v: value %d is %v, want %v", p, accumulate, i, v, want[i])
+						if x.AtD >= 0 {
+							y *= x.d[q][k*x.BlockD+j]
+						}
+						if to := &want[q*x.PageC+k*x.BlockC+i*x.C+j]; accumulate || k > 0 && x.BlockC == 0 || q > 0 && x.PageC == 0 {
+							*to = float32(float64(y)*float64(s) + float64(*to))
+						} else {
+							*to = y * s
 						}
 					}
 				}
 			}
 		}
-	})
+		for i, v := range got {
+			if v != want[i] {
+				t.Fatalf("%+v, %d pages, accumulate %v: value %d is %v, want %v", x.PairsShape, len(pages), accumulate, i, v, want[i])
+			}
+		}
+	}
+}
+
+// sum is row i times column j of block k of a page.
+func (x *pairsCase) sum(q, k, i, j int) (sum int64) {
+	pairs, _ := x.size(q, len(x.b))
+	for l := range 2 * pairs {
+		sum += int64(x.values[k*x.BlockA+i*x.A+q*x.PageA+l]) * int64(x.b[q][k*x.BlockB+j/panel*x.B+l/2*32+2*(j%panel)+l%2])
+	}
+	return sum
 }
 
 func TestWords(t *testing.T) {
@@ -137,7 +207,9 @@ func TestWords(t *testing.T) {
 		for i := range 32 {
 			ident[i/16*512+i/2*32+2*(i%16)+i%2] = 1
 		}
-		MulPairs(c, bytes, ident, nil, []float32{1, 1, 1}, &PairsShape{Form: RowSigned, Rows: 3, Pairs: 16, Panels: 2, C: 32, A: 32, B: 512, S: 1, Blocks: 1}, false, nil)
+		page := make([]byte, len(ident))
+		copy(Int8s(page), ident)
+		MulPairs(c, bytes, [][]byte{page}, nil, []float32{1, 1, 1}, &PairsShape{Form: RowSigned, Rows: 3, LastPairs: 16, LastPanels: 2, C: 32, A: 32, B: 512, S: 1, Blocks: 1, AtD: -1}, false)
 		for i, v := range c {
 			if v != float32(again[i]) {
 				t.Fatalf("%v became the byte %v, want %v", x[i], v, again[i])

@@ -16,10 +16,10 @@ func softmaxWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step 
 	panic(noKernels)
 }
 
-func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32) {
+func mergeWords(p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32, ask *byte, then *byte, half int, lines int) {
 	panic(noKernels)
 }
 
-func wordFactors(factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32) {
+func wordFactors(factor *float32, unit *float32, step int, pages *[]byte, at int, per int, blocks int, n int, tiny float32, word float32) {
 	panic(noKernels)
 }

@@ -88,18 +88,27 @@ func TestSoftmaxPage(t *testing.T) {
 	})
 }
 
-// Factors are the scales brought up to the largest word, in the same bits everywhere, and scales of nothing do no harm.
+// Factors are the scales brought up to the largest word, in the same bits everywhere, whatever pages they lie in, and scales of nothing do no harm.
 func TestWordFactors(t *testing.T) {
 	everyImplementation(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(95, 96))
-		for _, n := range []int{16, 32, 48, 64} {
-			const step, blocks = 64, 3
+		for n := 16; n <= 144; n += 16 {
+			const step, blocks = 144, 3
 			d, factor, unit := random(r, step*blocks), make([]float32, step*blocks), make([]float32, blocks)
 			for i, v := range d {
 				d[i] = float32(math.Abs(float64(v)))
 			}
 			clear(d[step : 2*step])
-			WordFactors(factor, unit, d, step, n)
+			per, at := 16*(1+r.IntN(10)), 4*r.IntN(3)
+			var pages [][]byte
+			for i := 0; i < n; i += per {
+				page := make([]byte, at+4*per*blocks)
+				for b := range blocks {
+					copy(page[at+4*b*per:], BytesOf(d[b*step+i : (b+1)*step])[:4*min(per, step-i)])
+				}
+				pages = append(pages, page)
+			}
+			WordFactors(factor, unit, step, pages, at, per, n)
 			for b := range blocks {
 				largest := max(0x1p-100, slices.Max(d[b*step:][:n]))
 				if unit[b] != largest/WordMax {
@@ -115,7 +124,7 @@ func TestWordFactors(t *testing.T) {
 					}
 				}
 			}
-			WordFactors(d, unit, d, step, n)
+			WordFactors(d, unit, step, [][]byte{BytesOf(d)}, 0, step, n)
 			if !slices.Equal(d[2*step:][:n], factor[2*step:][:n]) {
 				t.Fatalf("%d scales: other factors in place", n)
 			}
@@ -154,7 +163,8 @@ func TestMergeWords(t *testing.T) {
 			if rows%3 > 0 {
 				enough = float32(rows%3) * 0.3
 			}
-			MergeWords(words, ldp, x, ldx, n, factor, step, unit, rows, top, sum, fade, scale, lds, enough, bytes)
+			MergeWords(&WordPage{X: x, P: words, Factor: factor, Unit: unit, Top: top, Sum: sum, Fade: fade, Scale: scale, Bytes: bytes,
+				N: n, LDX: ldx, LDP: ldp, Step: step, LDS: lds, Enough: enough, Ask: [2][]byte{BytesOf(x)[:r.IntN(200)], BytesOf(x)[:r.IntN(2)]}})
 			for i, yes := range bytes {
 				m := max(old[i], page[i])
 				share := math.Exp(float64(old[i]-m))*float64(before[i]) - float64(enough)*math.Exp(float64(page[i]-m))

@@ -27,8 +27,8 @@ func Int8s(b []byte) []int8 {
 	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
 }
 
-// bytesOf returns the bytes of x, without copying.
-func bytesOf(x []float32) []byte {
+// BytesOf returns the bytes of x, without copying.
+func BytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 

@@ -27,39 +27,85 @@ GLOBL pairs_order<>(SB), RODATA|NOPTR, $64
 DATA c80808080_widepairs<>+0(SB)/4, $0x80808080
 GLOBL c80808080_widepairs<>(SB), RODATA|NOPTR, $4
 
-// func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideWords8AVX512(SB), NOSPLIT, $16-176
+// func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideWords8AVX512(SB), NOSPLIT, $136-240
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -81,10 +127,12 @@ group6:
 	VXORPS X13, X13, X13
 	VXORPS X14, X14, X14
 	VXORPS X15, X15, X15
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -315,13 +363,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $1
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -358,9 +406,9 @@ loop9:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -393,8 +441,8 @@ done10:
 	VMULPS Z28, Z14, Z14
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z29, Z15, Z15
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -459,9 +507,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -527,39 +575,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -573,10 +618,12 @@ group15:
 	VXORPS X5, X5, X5
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -659,13 +706,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $1
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -682,9 +729,9 @@ loop18:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -701,8 +748,8 @@ done19:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z28, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -751,9 +798,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -803,76 +850,138 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideWords4AVX512(SB), NOSPLIT, $16-176
+// func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideWords4AVX512(SB), NOSPLIT, $136-240
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -884,10 +993,12 @@ group6:
 	VXORPS X5, X5, X5
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1021,13 +1132,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $1
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1051,9 +1162,9 @@ loop9:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -1070,8 +1181,8 @@ done10:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z29, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1104,9 +1215,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1140,39 +1251,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -1180,10 +1288,12 @@ group15:
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1233,13 +1343,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $1
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1251,9 +1361,9 @@ loop18:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -1262,8 +1372,8 @@ done19:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z28, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1288,9 +1398,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1316,85 +1426,149 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideWords2AVX512(SB), NOSPLIT, $16-176
+// func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideWords2AVX512(SB), NOSPLIT, $136-240
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1479,13 +1653,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $1
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1502,9 +1676,9 @@ loop9:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -1513,8 +1687,8 @@ done10:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z29, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1531,9 +1705,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1551,46 +1725,45 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1623,13 +1796,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $1
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1638,15 +1811,15 @@ loop18:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z28, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1659,9 +1832,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1675,83 +1848,147 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideWords1AVX512(SB), NOSPLIT, $16-176
+// func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideWords1AVX512(SB), NOSPLIT, $136-240
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1812,13 +2049,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $1
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -1832,15 +2069,15 @@ loop9:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z29, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1849,9 +2086,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1861,45 +2098,44 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1924,13 +2160,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $1
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPMOVSXBW (BX), Z24
 	VPDPWSSD.BCST (R11), Z24, Z0
@@ -1938,22 +2174,22 @@ loop18:
 	ADDQ $32, BX
 	SUBQ $1, CX
 	CMPQ CX, $1
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -1961,103 +2197,167 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideSigned8AVX512(SB), NOSPLIT, $16-176
+// func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideSigned8AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
 	LEAQ (R12)(R9*2), R14
 	ADDQ R9, R14
 	VPBROADCASTD 32(R11), Z0
-	VPBROADCASTD 32(R11), Z1
+	VMOVDQA64 Z0, Z1
 	VPBROADCASTD 32(R11)(R9*1), Z2
-	VPBROADCASTD 32(R11)(R9*1), Z3
+	VMOVDQA64 Z2, Z3
 	VPBROADCASTD 32(R11)(R9*2), Z4
-	VPBROADCASTD 32(R11)(R9*2), Z5
+	VMOVDQA64 Z4, Z5
 	VPBROADCASTD 32(R12), Z6
-	VPBROADCASTD 32(R12), Z7
+	VMOVDQA64 Z6, Z7
 	VPBROADCASTD 32(R12)(R9*1), Z8
-	VPBROADCASTD 32(R12)(R9*1), Z9
+	VMOVDQA64 Z8, Z9
 	VPBROADCASTD 32(R12)(R9*2), Z10
-	VPBROADCASTD 32(R12)(R9*2), Z11
+	VMOVDQA64 Z10, Z11
 	VPBROADCASTD 32(R14), Z12
-	VPBROADCASTD 32(R14), Z13
+	VMOVDQA64 Z12, Z13
 	VPBROADCASTD 32(R14)(R9*1), Z14
-	VPBROADCASTD 32(R14)(R9*1), Z15
+	VMOVDQA64 Z14, Z15
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -2192,13 +2492,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $2
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -2237,9 +2537,9 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -2272,8 +2572,8 @@ done10:
 	VMULPS Z28, Z14, Z14
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z29, Z15, Z15
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2338,9 +2638,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2406,39 +2706,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -2452,10 +2749,12 @@ group15:
 	VPBROADCASTD 32(R12)(R9*2), Z5
 	VPBROADCASTD 32(R14), Z6
 	VPBROADCASTD 32(R14)(R9*1), Z7
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -2538,13 +2837,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $2
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -2570,9 +2869,9 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -2589,8 +2888,8 @@ done19:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z28, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2639,9 +2938,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2691,93 +2990,157 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideSigned4AVX512(SB), NOSPLIT, $16-176
+// func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideSigned4AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
 	VPBROADCASTD 32(R11), Z0
-	VPBROADCASTD 32(R11), Z1
+	VMOVDQA64 Z0, Z1
 	VPBROADCASTD 32(R11)(R9*1), Z2
-	VPBROADCASTD 32(R11)(R9*1), Z3
+	VMOVDQA64 Z2, Z3
 	VPBROADCASTD 32(R11)(R9*2), Z4
-	VPBROADCASTD 32(R11)(R9*2), Z5
+	VMOVDQA64 Z4, Z5
 	VPBROADCASTD 32(R12), Z6
-	VPBROADCASTD 32(R12), Z7
+	VMOVDQA64 Z6, Z7
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -2863,13 +3226,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $2
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -2895,9 +3258,9 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -2914,8 +3277,8 @@ done10:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z29, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2948,9 +3311,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -2984,39 +3347,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -3024,10 +3384,12 @@ group15:
 	VPBROADCASTD 32(R11)(R9*1), Z1
 	VPBROADCASTD 32(R11)(R9*2), Z2
 	VPBROADCASTD 32(R12), Z3
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3077,13 +3439,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $2
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3100,9 +3462,9 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -3111,8 +3473,8 @@ done19:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z28, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3137,9 +3499,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3165,87 +3527,151 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideSigned2AVX512(SB), NOSPLIT, $16-176
+// func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideSigned2AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VPBROADCASTD 32(R11), Z0
-	VPBROADCASTD 32(R11), Z1
+	VMOVDQA64 Z0, Z1
 	VPBROADCASTD 32(R11)(R9*1), Z2
-	VPBROADCASTD 32(R11)(R9*1), Z3
+	VMOVDQA64 Z2, Z3
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -3306,13 +3732,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $2
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -3331,9 +3757,9 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -3342,8 +3768,8 @@ done10:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z29, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3360,9 +3786,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3380,46 +3806,45 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VPBROADCASTD 32(R11), Z0
 	VPBROADCASTD 32(R11)(R9*1), Z1
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3452,13 +3877,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $2
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3470,15 +3895,15 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z28, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3491,9 +3916,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3507,85 +3932,149 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideSigned1AVX512(SB), NOSPLIT, $16-176
+// func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideSigned1AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ pages+32(FP), R13
+	MOVQ (R13), BX
+	MOVQ ones+88(FP), AX
+	CMPQ AX, $0
+	JNE paged6
+	MOVQ BX, AX
+	ADDQ d+80(FP), AX
+
+paged6:
+	MOVQ AX, 96(SP)
+	XORQ R15, R15
+	SUBQ $1, nexts+56(FP)
+	JLT nothing7
+	MOVQ next+48(FP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, next+48(FP)
+
+nothing7:
+	ADDQ b+72(FP), BX
+	MOVQ BX, 64(SP)
+	MOVQ BX, 88(SP)
+	CMPQ count+40(FP), $1
+	JNE whole8
+	MOVQ lastPairs+160(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ lastPanels+168(FP), R13
+	MOVQ R13, 32(SP)
+	JMP counted9
+
+whole8:
+	MOVQ pairs+144(FP), R13
+	MOVQ R13, 24(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+
+counted9:
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done11
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels10:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group12:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VPBROADCASTD 32(R11), Z0
-	VPBROADCASTD 32(R11), Z1
+	VMOVDQA64 Z0, Z1
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done8
+	JLT done14
 
-loop7:
+loop13:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -3634,13 +4123,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop13
 
-done8:
+done14:
 	CMPQ CX, $2
-	JLT done10
+	JLT done16
 
-loop9:
+loop15:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -3656,15 +4145,15 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop15
 
-done10:
+done16:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z29, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set17
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3673,9 +4162,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored18
 
-set11:
+set17:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3685,45 +4174,44 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored18:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group12
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels10
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done11:
+	CMPQ 8(SP), $1
+	JLT done20
 
-panels13:
+panels19:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group21:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VPBROADCASTD 32(R11), Z0
+	MOVQ 24(SP), CX
+	MOVQ 64(SP), BX
 	CMPQ CX, $8
-	JLT done17
+	JLT done23
 
-loop16:
+loop22:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3748,13 +4236,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop22
 
-done17:
+done23:
 	CMPQ CX, $2
-	JLT done19
+	JLT done25
 
-loop18:
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPXORD Z31, Z24, Z24
@@ -3764,22 +4252,22 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop24
 
-done19:
+done25:
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set26
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored27
 
-set20:
+set26:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -3787,77 +4275,109 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored27:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group21
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels19
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
+done20:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
+
+apart4:
+	JMP block2
+
+last3:
+	ADDQ $24, pages+32(FP)
+	MOVQ pageC+224(FP), R13
 	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
+	MOVQ pageA+232(FP), R13
 	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+	CMPQ pageC+224(FP), $0
+	JNE next5
+	MOVQ $0, fresh+136(FP)
 
-apart3:
-	JMP block1
-
-end2:
+next5:
+	SUBQ $1, count+40(FP)
+	JNE page1
 	VZEROUPPER
 	RET
 
-// func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideUnsigned8AVX512(SB), NOSPLIT, $16-176
+// func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideUnsigned8AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ ones+88(FP), AX
+	MOVQ AX, 96(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 64(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 88(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done7
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels6:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group8:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -3879,10 +4399,39 @@ group6:
 	VXORPS X13, X13, X13
 	VXORPS X14, X14, X14
 	VXORPS X15, X15, X15
-	CMPQ CX, $8
-	JLT done8
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop7:
+page9:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing11
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing11:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole10
+	MOVQ lastPairs+160(FP), CX
+
+whole10:
+	CMPQ CX, $8
+	JLT done13
+
+loop12:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -4009,13 +4558,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop12
 
-done8:
+done13:
 	CMPQ CX, $2
-	JLT done10
+	JLT done15
 
-loop9:
+loop14:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -4052,9 +4601,12 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop14
 
-done10:
+done15:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page9
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -4087,8 +4639,8 @@ done10:
 	VMULPS Z28, Z14, Z14
 	VCVTDQ2PS Z15, Z15
 	VMULPS Z29, Z15, Z15
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set16
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4153,9 +4705,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored17
 
-set11:
+set16:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4221,39 +4773,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored17:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group8
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels6
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done7:
+	CMPQ 8(SP), $1
+	JLT done19
 
-panels13:
+panels18:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group20:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -4267,10 +4816,39 @@ group15:
 	VXORPS X5, X5, X5
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
-	CMPQ CX, $8
-	JLT done17
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop16:
+page21:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing23
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing23:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole22
+	MOVQ lastPairs+160(FP), CX
+
+whole22:
+	CMPQ CX, $8
+	JLT done25
+
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -4349,13 +4927,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop24
 
-done17:
+done25:
 	CMPQ CX, $2
-	JLT done19
+	JLT done27
 
-loop18:
+loop26:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -4380,9 +4958,12 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop26
 
-done19:
+done27:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page21
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -4399,8 +4980,8 @@ done19:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z28, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set28
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4449,9 +5030,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored29
 
-set20:
+set28:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4501,77 +5082,97 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored29:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group20
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels18
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
-	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
-	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+done19:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
 
-apart3:
-	JMP block1
+apart4:
+	JMP block2
 
-end2:
+last3:
 	VZEROUPPER
 	RET
 
-// func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideUnsigned4AVX512(SB), NOSPLIT, $16-176
+// func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideUnsigned4AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ ones+88(FP), AX
+	MOVQ AX, 96(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 64(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 88(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done7
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels6:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group8:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -4583,10 +5184,39 @@ group6:
 	VXORPS X5, X5, X5
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
-	CMPQ CX, $8
-	JLT done8
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop7:
+page9:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing11
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing11:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole10
+	MOVQ lastPairs+160(FP), CX
+
+whole10:
+	CMPQ CX, $8
+	JLT done13
+
+loop12:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -4664,13 +5294,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop12
 
-done8:
+done13:
 	CMPQ CX, $2
-	JLT done10
+	JLT done15
 
-loop9:
+loop14:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -4694,9 +5324,12 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop14
 
-done10:
+done15:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page9
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -4713,8 +5346,8 @@ done10:
 	VMULPS Z28, Z6, Z6
 	VCVTDQ2PS Z7, Z7
 	VMULPS Z29, Z7, Z7
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set16
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4747,9 +5380,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored17
 
-set11:
+set16:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4783,39 +5416,36 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored17:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group8
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels6
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done7:
+	CMPQ 8(SP), $1
+	JLT done19
 
-panels13:
+panels18:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group20:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	LEAQ (R11)(R9*2), R12
 	ADDQ R9, R12
@@ -4823,10 +5453,39 @@ group15:
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
-	CMPQ CX, $8
-	JLT done17
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop16:
+page21:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing23
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing23:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole22
+	MOVQ lastPairs+160(FP), CX
+
+whole22:
+	CMPQ CX, $8
+	JLT done25
+
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -4872,13 +5531,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop24
 
-done17:
+done25:
 	CMPQ CX, $2
-	JLT done19
+	JLT done27
 
-loop18:
+loop26:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -4894,9 +5553,12 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop26
 
-done19:
+done27:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page21
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -4905,8 +5567,8 @@ done19:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z28, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set28
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4931,9 +5593,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored29
 
-set20:
+set28:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -4959,86 +5621,135 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored29:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group20
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels18
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
-	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
-	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+done19:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
 
-apart3:
-	JMP block1
+apart4:
+	JMP block2
 
-end2:
+last3:
 	VZEROUPPER
 	RET
 
-// func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideUnsigned2AVX512(SB), NOSPLIT, $16-176
+// func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideUnsigned2AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ ones+88(FP), AX
+	MOVQ AX, 96(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 64(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 88(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done7
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels6:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group8:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
-	CMPQ CX, $8
-	JLT done8
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop7:
+page9:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing11
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing11:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole10
+	MOVQ lastPairs+160(FP), CX
+
+whole10:
+	CMPQ CX, $8
+	JLT done13
+
+loop12:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -5091,13 +5802,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop12
 
-done8:
+done13:
 	CMPQ CX, $2
-	JLT done10
+	JLT done15
 
-loop9:
+loop14:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -5114,9 +5825,12 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop14
 
-done10:
+done15:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page9
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
@@ -5125,8 +5839,8 @@ done10:
 	VMULPS Z28, Z2, Z2
 	VCVTDQ2PS Z3, Z3
 	VMULPS Z29, Z3, Z3
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set16
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5143,9 +5857,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored17
 
-set11:
+set16:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5163,46 +5877,72 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored17:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group8
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels6
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done7:
+	CMPQ 8(SP), $1
+	JLT done19
 
-panels13:
+panels18:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group20:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
-	CMPQ CX, $8
-	JLT done17
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop16:
+page21:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing23
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing23:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole22
+	MOVQ lastPairs+160(FP), CX
+
+whole22:
+	CMPQ CX, $8
+	JLT done25
+
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -5231,13 +5971,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop24
 
-done17:
+done25:
 	CMPQ CX, $2
-	JLT done19
+	JLT done27
 
-loop18:
+loop26:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -5248,15 +5988,18 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop26
 
-done19:
+done27:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page21
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z28, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set28
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5269,9 +6012,9 @@ done19:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored29
 
-set20:
+set28:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5285,84 +6028,133 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored29:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group20
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels18
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
-	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
-	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+done19:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
 
-apart3:
-	JMP block1
+apart4:
+	JMP block2
 
-end2:
+last3:
 	VZEROUPPER
 	RET
 
-// func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int)
-TEXT ·wideUnsigned1AVX512(SB), NOSPLIT, $16-176
+// func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
+TEXT ·wideUnsigned1AVX512(SB), NOSPLIT, $136-240
 	VMOVDQU64 pairs_order<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
-	MOVQ lds+72(FP), R10
-	MOVQ d+48(FP), AX
-	MOVQ next+112(FP), R15
-	SUBQ b+32(FP), R15
+	MOVQ lds+120(FP), R10
 	SHLQ $2, R8
 	SHLQ $1, R9
 	SHLQ $2, R10
-	MOVQ panels+88(FP), R13
+
+page1:
+	MOVQ ones+88(FP), AX
+	MOVQ AX, 96(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 64(SP)
+	MOVQ b+72(FP), R13
+	MOVQ R13, 88(SP)
+	MOVQ panels+152(FP), R13
+	MOVQ R13, 32(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 48(SP)
+	MOVQ c+0(FP), R13
+	MOVQ R13, 80(SP)
+	MOVQ a+16(FP), R13
+	MOVQ R13, 56(SP)
+	MOVQ s+112(FP), R13
+	MOVQ R13, 72(SP)
+	MOVQ blocks+176(FP), R13
+	MOVQ R13, 16(SP)
+	MOVQ fresh+136(FP), R13
+	MOVQ R13, 40(SP)
+
+block2:
+	MOVQ 32(SP), R13
 	MOVQ R13, 8(SP)
+	CMPQ 8(SP), $2
+	JLT done7
 
-block1:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $2
-	JLT done5
-
-panels4:
+panels6:
 	VMOVUPS (AX), Z28
-	MOVQ stepD+56(FP), R13
+	MOVQ stepD+104(FP), R13
 	VMOVUPS (AX)(R13*4), Z29
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group6:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group8:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
-	CMPQ CX, $8
-	JLT done8
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop7:
+page9:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing11
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing11:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole10
+	MOVQ lastPairs+160(FP), CX
+
+whole10:
+	CMPQ CX, $8
+	JLT done13
+
+loop12:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -5403,13 +6195,13 @@ loop7:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop7
+	JGE loop12
 
-done8:
+done13:
 	CMPQ CX, $2
-	JLT done10
+	JLT done15
 
-loop9:
+loop14:
 	PREFETCHT1 0(BX)(R15*1)
 	ADDQ R13, R15
 	PREFETCHT1 0(BX)(R15*1)
@@ -5423,15 +6215,18 @@ loop9:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop9
+	JGE loop14
 
-done10:
+done15:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page9
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
 	VCVTDQ2PS Z1, Z1
 	VMULPS Z29, Z1, Z1
-	CMPQ fresh+104(FP), $0
-	JNE set11
+	CMPQ 40(SP), $0
+	JNE set16
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5440,9 +6235,9 @@ done10:
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored12
+	JMP stored17
 
-set11:
+set16:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5452,45 +6247,71 @@ set11:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored12:
+stored17:
 	SUBQ $1, 0(SP)
-	JNE group6
-	ADDQ $128, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group8
+	ADDQ $128, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $2, panels+88(FP)
-	CMPQ panels+88(FP), $2
-	JGE panels4
+	SUBQ $2, 8(SP)
+	CMPQ 8(SP), $2
+	JGE panels6
 
-done5:
-	MOVQ panels+88(FP), R13
-	CMPQ R13, $1
-	JLT done14
+done7:
+	CMPQ 8(SP), $1
+	JLT done19
 
-panels13:
+panels18:
 	VMOVUPS (AX), Z28
-	MOVQ c+0(FP), DI
-	MOVQ a+16(FP), SI
-	MOVQ s+64(FP), DX
-	MOVQ groups+96(FP), R13
+	MOVQ 48(SP), DI
+	MOVQ 56(SP), SI
+	MOVQ 72(SP), DX
+	MOVQ groups+128(FP), R13
 	MOVQ R13, 0(SP)
 
-group15:
-	MOVQ b+32(FP), BX
-	MOVQ pairs+80(FP), CX
-	MOVQ step+40(FP), R13
+group20:
+	MOVQ step+96(FP), R13
 	MOVQ SI, R11
 	VXORPS X0, X0, X0
-	CMPQ CX, $8
-	JLT done17
+	MOVQ pages+32(FP), BX
+	MOVQ BX, 104(SP)
+	MOVQ next+48(FP), BX
+	MOVQ BX, 112(SP)
+	MOVQ nexts+56(FP), BX
+	MOVQ BX, 120(SP)
+	MOVQ count+40(FP), BX
+	MOVQ BX, 128(SP)
 
-loop16:
+page21:
+	MOVQ 104(SP), BX
+	MOVQ (BX), BX
+	XORQ R15, R15
+	SUBQ $1, 120(SP)
+	JLT nothing23
+	MOVQ 112(SP), R15
+	MOVQ (R15), R15
+	SUBQ BX, R15
+	ADDQ ahead+64(FP), R15
+	ADDQ $24, 112(SP)
+
+nothing23:
+	ADDQ 64(SP), BX
+	MOVQ pairs+144(FP), CX
+	CMPQ 128(SP), $1
+	JNE whole22
+	MOVQ lastPairs+160(FP), CX
+
+whole22:
+	CMPQ CX, $8
+	JLT done25
+
+loop24:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -5511,13 +6332,13 @@ loop16:
 	ADDQ $256, BX
 	SUBQ $8, CX
 	CMPQ CX, $8
-	JGE loop16
+	JGE loop24
 
-done17:
+done25:
 	CMPQ CX, $2
-	JLT done19
+	JLT done27
 
-loop18:
+loop26:
 	PREFETCHT1 0(BX)(R15*1)
 	VPERMW (BX), Z30, Z24
 	VPBROADCASTD (R11), Z26
@@ -5526,22 +6347,25 @@ loop18:
 	ADDQ $64, BX
 	SUBQ $2, CX
 	CMPQ CX, $2
-	JGE loop18
+	JGE loop26
 
-done19:
+done27:
+	ADDQ $24, 104(SP)
+	SUBQ $1, 128(SP)
+	JNE page21
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z28, Z0, Z0
-	CMPQ fresh+104(FP), $0
-	JNE set20
+	CMPQ 40(SP), $0
+	JNE set28
 	VBROADCASTSS (DX), Z26
 	VFMADD213PS 0(DI), Z26, Z0
 	VMOVUPS Z0, 0(DI)
 	ADDQ R8, DI
 	ADDQ R10, DX
 	ADDQ R9, SI
-	JMP stored21
+	JMP stored29
 
-set20:
+set28:
 	VBROADCASTSS (DX), Z26
 	VMULPS Z26, Z0, Z0
 	VMOVUPS Z0, 0(DI)
@@ -5549,39 +6373,43 @@ set20:
 	ADDQ R10, DX
 	ADDQ R9, SI
 
-stored21:
+stored29:
 	SUBQ $1, 0(SP)
-	JNE group15
-	ADDQ $64, c+0(FP)
-	MOVQ step+40(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ stepD+56(FP), R13
+	JNE group20
+	ADDQ $64, 48(SP)
+	MOVQ step+96(FP), R13
+	ADDQ R13, 64(SP)
+	MOVQ stepD+104(FP), R13
 	LEAQ (AX)(R13*4), AX
-	SUBQ $1, panels+88(FP)
-	CMPQ panels+88(FP), $1
-	JGE panels13
+	SUBQ $1, 8(SP)
+	CMPQ 8(SP), $1
+	JGE panels18
 
-done14:
-	SUBQ $1, blocks+120(FP)
-	JEQ end2
-	MOVQ toC+128(FP), R13
-	ADDQ R13, c+0(FP)
-	MOVQ toA+136(FP), R13
-	ADDQ R13, a+16(FP)
-	MOVQ toB+144(FP), R13
-	ADDQ R13, b+32(FP)
-	MOVQ toS+160(FP), R13
-	ADDQ R13, s+64(FP)
-	ADDQ toD+152(FP), AX
-	MOVQ 8(SP), R13
-	MOVQ R13, panels+88(FP)
-	CMPQ blockC+168(FP), $0
-	JNE apart3
-	MOVQ $0, fresh+104(FP)
+done19:
+	SUBQ $1, 16(SP)
+	JEQ last3
+	MOVQ blockA+192(FP), R13
+	ADDQ R13, 56(SP)
+	MOVQ blockS+216(FP), R13
+	ADDQ R13, 72(SP)
+	MOVQ blockC+184(FP), R13
+	ADDQ R13, 80(SP)
+	MOVQ 80(SP), R13
+	MOVQ R13, 48(SP)
+	MOVQ blockB+200(FP), R13
+	ADDQ R13, 88(SP)
+	MOVQ 88(SP), R13
+	MOVQ R13, 64(SP)
+	MOVQ blockD+208(FP), R13
+	ADDQ R13, 96(SP)
+	MOVQ 96(SP), AX
+	CMPQ blockC+184(FP), $0
+	JNE apart4
+	MOVQ $0, 40(SP)
 
-apart3:
-	JMP block1
+apart4:
+	JMP block2
 
-end2:
+last3:
 	VZEROUPPER
 	RET

@@ -4,50 +4,50 @@
 
 package simd
 
-func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideWords1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }
 
-func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	panic(noKernels)
 }

@@ -3,32 +3,32 @@
 package simd
 
 // widePairsKernel runs the kernel for groups of so many rows of that form.
-func widePairsKernel(form RowForm, rows int, c *float32, ldc int, a *int16, lda int, b *int8, step int, d *float32, stepD int, s *float32, lds int, pairs int, panels int, groups int, fresh int, next *int8, blocks int, toC int, toA int, toB int, toD int, toS int, blockC int) {
+func widePairsKernel(form RowForm, rows int, c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int) {
 	switch int(form)<<4 | rows {
 	case int(RowWords)<<4 | 8:
-		wideWords8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideWords8AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowWords)<<4 | 4:
-		wideWords4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideWords4AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowWords)<<4 | 2:
-		wideWords2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideWords2AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowWords)<<4 | 1:
-		wideWords1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideWords1AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowSigned)<<4 | 8:
-		wideSigned8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideSigned8AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowSigned)<<4 | 4:
-		wideSigned4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideSigned4AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowSigned)<<4 | 2:
-		wideSigned2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideSigned2AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowSigned)<<4 | 1:
-		wideSigned1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideSigned1AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowUnsigned)<<4 | 8:
-		wideUnsigned8AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideUnsigned8AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowUnsigned)<<4 | 4:
-		wideUnsigned4AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideUnsigned4AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowUnsigned)<<4 | 2:
-		wideUnsigned2AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideUnsigned2AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	case int(RowUnsigned)<<4 | 1:
-		wideUnsigned1AVX512(c, ldc, a, lda, b, step, d, stepD, s, lds, pairs, panels, groups, fresh, next, blocks, toC, toA, toB, toD, toS, blockC)
+		wideUnsigned1AVX512(c, ldc, a, lda, pages, count, next, nexts, ahead, b, d, ones, step, stepD, s, lds, groups, fresh, pairs, panels, lastPairs, lastPanels, blocks, blockC, blockA, blockB, blockD, blockS, pageC, pageA)
 	default:
 		panic(noKernels)
 	}

@@ -11,8 +11,35 @@ var pairRows = []int{8, 4, 2, 1}
 // rowForms lists the rows of RowForm, in its order.
 var rowForms = []string{"Words", "Signed", "Unsigned"}
 
-// widePairsParams: toC and so on lead from the end of a block to the next, in bytes; sums of blocks are added up where blockC is 0.
-const widePairsParams = mulPairsParams + ", blocks int, toC int, toA int, toB int, toD int, toS int, blockC int"
+// widePairsParams: see MulPairs. pages is a slice's first page, next that of nexts pages to be asked for, ahead
+// bytes further than these; the last one has pairs and panels of its own. d is what
+// lanes are multiplied by where pages hold no such thing, nil otherwise. Distances are in bytes, but those of ldc, lda, stepD and lds.
+const widePairsParams = "c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int"
+
+// Places of the frame of widePairs: counts of what is left and of what a page has, and where the kernel is, for c, b and d where the block began too.
+const (
+	leftGroups = 8 * iota
+	leftPanels
+	leftBlocks
+	pagePairs
+	pagePanels
+	isFresh
+	atC
+	atA
+	atB
+	atS
+	blockAtC
+	blockAtB
+	blockAtD
+	rowPage // of the pages that a row goes on through: see pairsKernel.pages
+	rowNext
+	rowNexts
+	rowCount
+	wideFrame
+)
+
+// sliceSize is the bytes of a slice, of which the first eight are where it begins.
+const sliceSize = 24
 
 func widePairsFile() *file {
 	f := &file{name: "widepairs", about: `
@@ -54,24 +81,66 @@ func widePairs(f *file, form string, rows int) kernel {
 	if form == "Signed" {
 		w.words(0x80808080, 31)
 	}
-	w.frame = 16 // groups to go, panels
+	w.frame = wideFrame
+	move := func(from, to string) {
+		w.op("MOVQ %s, %s", from, temp)
+		w.op("MOVQ %s, %s", temp, to)
+	}
+	add := func(from, to string) {
+		w.op("MOVQ %s, %s", from, temp)
+		w.op("ADDQ %s, %s", temp, to)
+	}
 	w.load("ldc", "R8")
 	w.load("lda", "R9")
 	w.load("lds", "R10")
-	w.load("d", d)
-	w.load("next", "R15")
-	w.op("SUBQ %s, R15", w.arg("b"))
 	w.op("SHLQ $2, R8")
 	w.op("SHLQ $1, R9")
 	w.op("SHLQ $2, R10")
-	w.load("panels", temp)
-	w.op("MOVQ %s, 8(SP)", temp)
-	block, end, apart := w.label("block"), w.label("end"), w.label("apart")
+	page, block, last, apart, next := w.label("page"), w.label("block"), w.label("last"), w.label("apart"), w.label("next")
+	w.at(page)
+	if w.through() { // the place is the same in all pages
+		w.load("ones", d)
+		w.op("MOVQ %s, %s", d, inFrame(blockAtD))
+		move(w.arg("b"), inFrame(atB))
+		move(w.arg("b"), inFrame(blockAtB))
+		move(w.arg("panels"), inFrame(pagePanels))
+	} else {
+		paged := w.label("paged")
+		w.load("pages", temp)
+		w.op("MOVQ (%s), BX", temp)
+		w.load("ones", d)
+		w.op("CMPQ %s, $0", d)
+		w.op("JNE %s", paged)
+		w.op("MOVQ BX, %s", d)
+		w.op("ADDQ %s, %s", w.arg("d"), d)
+		w.at(paged)
+		w.op("MOVQ %s, %s", d, inFrame(blockAtD))
+		w.ahead("BX", w.arg("next"), w.arg("nexts"))
+		w.op("ADDQ %s, BX", w.arg("b"))
+		w.op("MOVQ BX, %s", inFrame(atB))
+		w.op("MOVQ BX, %s", inFrame(blockAtB))
+		whole, counted := w.label("whole"), w.label("counted")
+		w.op("CMPQ %s, $1", w.arg("count"))
+		w.op("JNE %s", whole)
+		move(w.arg("lastPairs"), inFrame(pagePairs))
+		move(w.arg("lastPanels"), inFrame(pagePanels))
+		w.op("JMP %s", counted)
+		w.at(whole)
+		move(w.arg("pairs"), inFrame(pagePairs))
+		move(w.arg("panels"), inFrame(pagePanels))
+		w.at(counted)
+	}
+	move(w.arg("c"), inFrame(atC))
+	move(w.arg("c"), inFrame(blockAtC))
+	move(w.arg("a"), inFrame(atA))
+	move(w.arg("s"), inFrame(atS))
+	move(w.arg("blocks"), inFrame(leftBlocks))
+	move(w.arg("fresh"), inFrame(isFresh))
 	w.at(block)
+	move(inFrame(pagePanels), inFrame(leftPanels))
 	for _, panels := range []int{2, 1} {
-		w.load("panels", temp)
 		top, done := w.label("panels"), w.label("done")
-		w.op("CMPQ %s, $%d", temp, panels)
+		w.op("CMPQ %s, $%d", inFrame(leftPanels), panels)
 		w.op("JLT %s", done)
 		w.at(top)
 		w.op("VMOVUPS (%s), %s", d, w.r(28))
@@ -79,46 +148,59 @@ func widePairs(f *file, form string, rows int) kernel {
 			w.load("stepD", temp)
 			w.op("VMOVUPS (%s)(%s*4), %s", d, temp, w.r(29))
 		}
-		w.load("c", "DI")
-		w.load("a", "SI")
-		w.load("s", "DX")
-		w.load("groups", temp)
-		w.op("MOVQ %s, 0(SP)", temp)
+		w.op("MOVQ %s, DI", inFrame(atC))
+		w.op("MOVQ %s, SI", inFrame(atA))
+		w.op("MOVQ %s, DX", inFrame(atS))
+		move(w.arg("groups"), inFrame(leftGroups))
 		group := w.label("group")
 		w.at(group)
 		w.group(panels)
-		w.op("SUBQ $1, 0(SP)")
+		w.op("SUBQ $1, %s", inFrame(leftGroups))
 		w.op("JNE %s", group)
-		w.op("ADDQ $%d, %s", 64*panels, w.arg("c"))
+		w.op("ADDQ $%d, %s", 64*panels, inFrame(atC))
 		for range panels {
-			w.load("step", temp)
-			w.op("ADDQ %s, %s", temp, w.arg("b"))
+			add(w.arg("step"), inFrame(atB))
 			w.load("stepD", temp)
 			w.op("LEAQ (%s)(%s*4), %[1]s", d, temp)
 		}
-		w.op("SUBQ $%d, %s", panels, w.arg("panels"))
-		w.op("CMPQ %s, $%d", w.arg("panels"), panels)
+		w.op("SUBQ $%d, %s", panels, inFrame(leftPanels))
+		w.op("CMPQ %s, $%d", inFrame(leftPanels), panels)
 		w.op("JGE %s", top)
 		w.at(done)
 	}
-	w.op("SUBQ $1, %s", w.arg("blocks"))
-	w.op("JEQ %s", end)
-	for _, p := range []string{"C", "A", "B", "S"} {
-		w.load("to"+p, temp)
-		w.op("ADDQ %s, %s", temp, w.arg(strings.ToLower(p)))
-	}
-	w.op("ADDQ %s, %s", w.arg("toD"), d)
-	w.op("MOVQ 8(SP), %s", temp)
-	w.op("MOVQ %s, %s", temp, w.arg("panels"))
+	w.op("SUBQ $1, %s", inFrame(leftBlocks))
+	w.op("JEQ %s", last)
+	add(w.arg("blockA"), inFrame(atA))
+	add(w.arg("blockS"), inFrame(atS))
+	add(w.arg("blockC"), inFrame(blockAtC))
+	move(inFrame(blockAtC), inFrame(atC))
+	add(w.arg("blockB"), inFrame(blockAtB))
+	move(inFrame(blockAtB), inFrame(atB))
+	add(w.arg("blockD"), inFrame(blockAtD))
+	w.op("MOVQ %s, %s", inFrame(blockAtD), d)
 	w.op("CMPQ %s, $0", w.arg("blockC"))
 	w.op("JNE %s", apart)
-	w.op("MOVQ $0, %s", w.arg("fresh"))
+	w.op("MOVQ $0, %s", inFrame(isFresh))
 	w.at(apart)
 	w.op("JMP %s", block)
-	w.at(end)
+	w.at(last)
+	if !w.through() {
+		w.op("ADDQ $%d, %s", sliceSize, w.arg("pages"))
+		add(w.arg("pageC"), w.arg("c"))
+		add(w.arg("pageA"), w.arg("a"))
+		w.op("CMPQ %s, $0", w.arg("pageC"))
+		w.op("JNE %s", next)
+		w.op("MOVQ $0, %s", w.arg("fresh"))
+		w.at(next)
+		w.op("SUBQ $1, %s", w.arg("count"))
+		w.op("JNE %s", page)
+	}
 	w.ret()
 	return k
 }
+
+// inFrame is a place of the frame.
+func inFrame(at int) string { return fmt.Sprintf("%d(SP)", at) }
 
 // pairsKernel: c at DI, R8 apart; a at SI, R9 apart, where its pairs are at bases; b at BX and, for a second panel, R13 behind; what is
 // asked for R15 behind; s at DX, R10 apart.
@@ -129,11 +211,50 @@ type pairsKernel struct {
 	bases []string
 }
 
+// through reports whether a row goes on through all pages, and its sums are of all of them, rather than meeting one page after the other.
+func (k pairsKernel) through() bool { return k.form == "Unsigned" }
+
+// ahead sets R15 to what leads from a page to the one to be asked for, 0 where there is none, and goes on to the next one.
+func (k pairsKernel) ahead(page, next, nexts string) {
+	nothing := k.label("nothing")
+	k.op("XORQ R15, R15")
+	k.op("SUBQ $1, %s", nexts)
+	k.op("JLT %s", nothing)
+	k.op("MOVQ %s, R15", next)
+	k.op("MOVQ (R15), R15")
+	k.op("SUBQ %s, R15", page)
+	k.op("ADDQ %s, R15", k.arg("ahead"))
+	k.op("ADDQ $%d, %s", sliceSize, next)
+	k.at(nothing)
+}
+
+// pages calls body for all pages, BX at the panel.
+func (k pairsKernel) pages(pairs string, body func()) {
+	const temp = "BX"
+	for i, from := range []string{"pages", "next", "nexts", "count"} {
+		k.load(from, temp)
+		k.op("MOVQ %s, %s", temp, inFrame(rowPage+8*i))
+	}
+	top, whole := k.label("page"), k.label("whole")
+	k.at(top)
+	k.op("MOVQ %s, BX", inFrame(rowPage))
+	k.op("MOVQ (BX), BX")
+	k.ahead("BX", inFrame(rowNext), inFrame(rowNexts))
+	k.op("ADDQ %s, BX", inFrame(atB))
+	k.load("pairs", pairs)
+	k.op("CMPQ %s, $1", inFrame(rowCount))
+	k.op("JNE %s", whole)
+	k.load("lastPairs", pairs)
+	k.at(whole)
+	body()
+	k.op("ADDQ $%d, %s", sliceSize, inFrame(rowPage))
+	k.op("SUBQ $1, %s", inFrame(rowCount))
+	k.op("JNE %s", top)
+}
+
 // group multiplies a group of rows with one or two panels.
 func (k pairsKernel) group(panels int) {
 	const pairs = "CX"
-	k.load("b", "BX")
-	k.load("pairs", pairs)
 	k.load("step", "R13")
 	k.op("MOVQ SI, %s", k.bases[0])
 	k.rowBases(k.bases, "R9")
@@ -141,7 +262,11 @@ func (k pairsKernel) group(panels int) {
 	for i := range sums {
 		if k.form == "Signed" {
 			t := i / panels
-			k.op("VPBROADCASTD %s, %s", third(k.bases[t/3], "R9", t%3, signedStart), k.r(i))
+			if i%panels == 0 {
+				k.op("VPBROADCASTD %s, %s", third(k.bases[t/3], "R9", t%3, signedStart), k.r(i))
+			} else {
+				k.op("VMOVDQA64 %s, %s", k.r(i-1), k.r(i))
+			}
 		} else {
 			k.zero(i)
 		}
@@ -150,20 +275,29 @@ func (k pairsKernel) group(panels int) {
 	if k.form != "Words" {
 		step, bytes = 2, 2
 	}
-	for _, unroll := range []int{8, step} {
-		k.loop(pairs, unroll, func() {
-			for u := 0; u < unroll; u += step {
-				if step == 1 {
-					k.pair(panels, u)
-				} else {
-					k.quad(panels, u)
+	page := func() {
+		for _, unroll := range []int{8, step} {
+			k.loop(pairs, unroll, func() {
+				for u := 0; u < unroll; u += step {
+					if step == 1 {
+						k.pair(panels, u)
+					} else {
+						k.quad(panels, u)
+					}
 				}
-			}
-			for _, base := range k.bases {
-				k.op("ADDQ $%d, %s", bytes*unroll, base)
-			}
-			k.op("ADDQ $%d, BX", 32*unroll)
-		})
+				for _, base := range k.bases {
+					k.op("ADDQ $%d, %s", bytes*unroll, base)
+				}
+				k.op("ADDQ $%d, BX", 32*unroll)
+			})
+		}
+	}
+	if k.through() {
+		k.pages(pairs, page)
+	} else {
+		k.op("MOVQ %s, %s", inFrame(pagePairs), pairs)
+		k.op("MOVQ %s, BX", inFrame(atB))
+		page()
 	}
 	for i := range sums {
 		k.op("VCVTDQ2PS %s, %[1]s", k.r(i))
@@ -187,7 +321,7 @@ func (k pairsKernel) group(panels int) {
 			k.op("ADDQ R9, SI")
 		}
 	}
-	k.op("CMPQ %s, $0", k.arg("fresh"))
+	k.op("CMPQ %s, $0", inFrame(isFresh))
 	k.op("JNE %s", set)
 	finish(true)
 	k.op("JMP %s", stored)

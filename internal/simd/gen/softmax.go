@@ -70,7 +70,7 @@ const (
 var pageForms = []struct{ name, params string }{
 	pageFloats: {"softmaxFloats", "x *float32, ldx int, n int, rows int, top *float32, sum *float32"},
 	pageWords:  {"softmaxWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, blocks int, n int, rows int, top *float32, sum *float32"},
-	pageMerged: {"mergeWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32"},
+	pageMerged: {"mergeWords", "p *int16, ldp int, x *float32, ldx int, factor *float32, step int, unit *float32, blocks int, n int, rows int, top *float32, sum *float32, fade *float32, scale *float32, lds int, enough float32, bytes *uint32, ask *byte, then *byte, half int, lines int"},
 }
 
 // softmaxRows writes the kernel for rows of n scores, a multiple of 16, ldx apart. A float32 at top becomes the reference of its row,
@@ -165,6 +165,14 @@ func softmaxRows(f *file, v isa, form pageForm) {
 			k.op("MOVQ DI, R8")
 			k.load("factor", "DX")
 		}
+		if form == pageMerged { // the second half of the rows asks elsewhere
+			same := k.label("same")
+			k.op("CMPQ R12, %s", k.arg("half"))
+			k.op("JNE %s", same)
+			k.load("then", "R10")
+			k.op("MOVQ R10, %s", k.arg("ask"))
+			k.at(same)
+		}
 		k.op("VBROADCASTSS (BX), %s", k.kept(pageOffset))
 		k.opC("VMAXPS", -math.MaxFloat32, k.kept(pageOffset)+", "+k.kept(pageOffset)) // no score at all: exponentials of -Inf
 		k.opC("VXORPS", bitsOf(signBit), k.kept(pageOffset)+", "+k.kept(pageOffset))
@@ -174,11 +182,21 @@ func softmaxRows(f *file, v isa, form pageForm) {
 		}
 		exponentials := func(products func(vectors int)) {
 			k.row(func(vectors int) {
+				if form == pageMerged && vectors == 4 {
+					k.load("ask", "R10")
+					k.load("lines", "R11")
+					k.loop("R11", 1, func() {
+						k.op("PREFETCHT1 (R10)")
+						k.op("ADDQ $64, R10")
+					})
+					k.op("MOVQ R10, %s", k.arg("ask"))
+				}
 				for u := range vectors {
-					x := 3 * u
-					k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(x))
-					k.pageExp(x, x+1, x+2)
-					k.op("VADDPS %s, %s, %[2]s", k.r(x), k.kept(pageSum+u%sums))
+					k.op("VADDPS %d(AX), %s, %s", k.bytes*u, k.kept(pageOffset), k.r(3*u))
+				}
+				k.pageExp(vectors)
+				for u := range vectors {
+					k.op("VADDPS %s, %s, %[2]s", k.r(3*u), k.kept(pageSum+u%sums))
 				}
 				products(vectors)
 			})
@@ -281,22 +299,27 @@ func (k pageKernel) merge() {
 
 // pageExp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
 // down that is 0, since then f is 0; above it and below -126 it is a number of that magnitude.
-func (k pageKernel) pageExp(x, t, p int) {
+func (k pageKernel) pageExp(vectors int) {
 	r := k.r
-	k.op("VMULPS %s, %s, %[2]s", k.kept(pageLog2E), r(x))
-	k.op("VMAXPS %s, %s, %[1]s", r(x), k.kept(pageLow)) // in this order NaN goes through
-	k.op("VADDPS %s, %s, %s", k.kept(pageMagic), r(x), r(t))
-	k.op("VSUBPS %s, %s, %s", k.kept(pageMagic), r(t), r(p))
-	k.op("VSUBPS %s, %s, %[2]s", r(p), r(x))
-	k.op("VPSLLD $23, %s, %[1]s", r(t))
-	last := len(pagePoly) - 1
-	k.op("VMOVAPS %s, %s", k.kept(pagePolyAt+last-1), r(p))
-	for i := last - 1; i > 0; i-- {
-		k.op("VFMADD213PS %s, %s, %s", k.kept(pagePolyAt+i-1), r(x), r(p))
+	each := func(f func(x, t, p int)) {
+		for u := range vectors {
+			f(3*u, 3*u+1, 3*u+2)
+		}
 	}
-	k.opC("VFMADD213PS", pagePoly[0], r(x)+", "+r(p))
-	k.opC("VFMADD213PS", 1, r(x)+", "+r(p))
-	k.op("VPADDD %s, %s, %s", r(t), r(p), r(x))
+	each(func(x, t, p int) { k.op("VMULPS %s, %s, %[2]s", k.kept(pageLog2E), r(x)) })
+	each(func(x, t, p int) { k.op("VMAXPS %s, %s, %[1]s", r(x), k.kept(pageLow)) }) // in this order NaN goes through
+	each(func(x, t, p int) { k.op("VADDPS %s, %s, %s", k.kept(pageMagic), r(x), r(t)) })
+	each(func(x, t, p int) { k.op("VSUBPS %s, %s, %s", k.kept(pageMagic), r(t), r(p)) })
+	each(func(x, t, p int) { k.op("VSUBPS %s, %s, %[2]s", r(p), r(x)) })
+	each(func(x, t, p int) { k.op("VPSLLD $23, %s, %[1]s", r(t)) })
+	last := len(pagePoly) - 1
+	each(func(x, t, p int) { k.op("VMOVAPS %s, %s", k.kept(pagePolyAt+last-1), r(p)) })
+	for i := last - 1; i > 0; i-- {
+		each(func(x, t, p int) { k.op("VFMADD213PS %s, %s, %s", k.kept(pagePolyAt+i-1), r(x), r(p)) })
+	}
+	each(func(x, t, p int) { k.opC("VFMADD213PS", pagePoly[0], r(x)+", "+r(p)) })
+	each(func(x, t, p int) { k.opC("VFMADD213PS", 1, r(x)+", "+r(p)) })
+	each(func(x, t, p int) { k.op("VPADDD %s, %s, %s", r(t), r(p), r(x)) })
 }
 
 // products stores the words of the exponentials of some vectors, in registers 0, 3, ..., for each block: words at R8, factors at DX. Or it stores
@@ -358,29 +381,45 @@ func (k pageKernel) products(vectors int, narrow bool) {
 	k.op("ADDQ $%d, R8", next)
 }
 
-// wordFactors writes the kernel for blocks of n scales, a multiple of 16, step apart: factors are the scales times word over the
-// largest, whose quotient by word goes to unit, and at least tiny.
+// wordFactors writes the kernel for blocks of n scales, a multiple of 16, of which each page has so many, at some place, a multiple of 16 too, and those of the next
+// block behind them. Factors, step apart, are the scales times word over the largest, whose quotient by word goes to unit, and at least tiny.
 func wordFactors(f *file) {
-	k := kernel{f.newFn("wordFactors", "", "factor *float32, unit *float32, d *float32, step int, blocks int, n int, tiny float32, word float32", ""), avx2}
+	k := kernel{f.newFn("wordFactors", "", "factor *float32, unit *float32, step int, pages *[]byte, at int, per int, blocks int, n int, tiny float32, word float32", ""), avx2}
 	k.load("factor", "DI")
 	k.load("unit", "BX")
-	k.load("d", "SI")
+	k.load("at", "DX")
 	k.load("step", "R9")
+	k.load("per", "R10")
 	k.load("blocks", "R12")
 	k.loop("R12", 1, func() {
 		k.broadcast("tiny", 0)
 		k.op("VMOVAPS Y0, Y1")
 		each := func(body func()) {
-			k.load("n", "CX")
+			page, short := k.label("page"), k.label("short")
+			k.load("n", "R8")
+			k.load("pages", "R11")
 			k.op("XORQ AX, AX")
+			k.at(page)
+			k.op("MOVQ (R11), SI")
+			k.op("ADDQ DX, SI")
+			k.op("ADDQ $%d, R11", sliceSize)
+			k.op("MOVQ R10, CX")
+			k.op("CMPQ R8, CX")
+			k.op("JGE %s", short)
+			k.op("MOVQ R8, CX")
+			k.at(short)
+			k.op("SUBQ CX, R8")
 			k.loop("CX", 16, func() {
 				body()
+				k.op("ADDQ $64, SI")
 				k.op("ADDQ $64, AX")
 			})
+			k.op("CMPQ R8, $0")
+			k.op("JNE %s", page)
 		}
 		each(func() {
 			for h := range 2 {
-				k.op("VMAXPS %d(SI)(AX*1), Y%d, Y%[2]d", 32*h, h)
+				k.op("VMAXPS %d(SI), Y%d, Y%[2]d", 32*h, h)
 			}
 		})
 		k.op("VMAXPS Y1, Y0, Y0")
@@ -392,12 +431,12 @@ func wordFactors(f *file) {
 		k.op("VBROADCASTSS X2, Y2")
 		each(func() {
 			for h := range 2 {
-				k.op("VMULPS %d(SI)(AX*1), Y2, Y%d", 32*h, h)
+				k.op("VMULPS %d(SI), Y2, Y%d", 32*h, h)
 				k.op("VMOVUPS Y%d, %d(DI)(AX*1)", h, 32*h)
 			}
 		})
 		k.op("LEAQ (DI)(R9*4), DI")
-		k.op("LEAQ (SI)(R9*4), SI")
+		k.op("LEAQ (DX)(R10*4), DX")
 		k.op("ADDQ $4, BX")
 	})
 	k.ret()
