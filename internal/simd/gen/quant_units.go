@@ -274,6 +274,9 @@ func (k unitMul) fetch(b int) {
 		near = append(near, ask("PREFETCHT1", 512+at, k.codes.bytes)...)
 	}
 	k.nearOrFar(near, func(ahead int) (far []string) {
+		if k.codes.name == "6" && ahead > aheads[0] {
+			ahead += 1024 // measured: 4 % more than without, and than with 2048
+		}
 		if b == 0 {
 			far = ask("PREFETCHT0", ahead, k.header.bytes)
 		}
