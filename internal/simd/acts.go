@@ -168,9 +168,15 @@ func fillMeta(meta []float32, step int, d []float32, sums []int32) {
 	}
 	at := func(k, parts int) []float32 { return meta[k*n*step:][:(parts*n-1)*step+1] }
 	own, s, z8, z16, z128, h, z4, z32 := at(metaD, 1), at(metaS, 1), at(metaZ8, 1), at(metaZ16, 1), at(metaZ128, 1), at(metaH, 2), at(metaZ4H, 2), at(metaZ32H, 2)
+	done := 0
+	if step == 1 && impl.x86() {
+		done = n &^ 7
+		_ = sums[2*n-1]
+		metaBlocks(&meta[0], n, &d[0], &sums[0], done)
+	}
 	bits := func(v int32) float32 { return math.Float32frombits(uint32(v)) }
-	for b, scale := range d {
-		u, v := sums[2*b], sums[2*b+1]
+	for b := done; b < n; b++ {
+		scale, u, v := d[b], sums[2*b], sums[2*b+1]
 		i, j := b*step, 2*b*step
 		own[i], s[i] = scale, scale*float32(u+v)
 		z8[i], z16[i], z128[i] = bits(-8*(u+v)), bits(-16*(u+v)), bits(-128*(u+v))

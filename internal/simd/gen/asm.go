@@ -239,7 +239,7 @@ func (f *file) others() string {
 // x86 reports whether the code that chooses among a file's kernels is never reached but on x86. ARM64 has kernels of its own for
 // the others.
 func (f *file) x86() bool {
-	return slices.Contains([]string{"amx", "amxbrain", "brain", "brainpanels", "double", "encode", "gemmstrip", "matgroup", "matsection", "mattile", "matunit", "rowpack", "softmax", "widepairs"}, f.name)
+	return slices.Contains([]string{"acts", "amx", "amxbrain", "brain", "brainpanels", "double", "encode", "gemmstrip", "matgroup", "matsection", "mattile", "matunit", "rowpack", "softmax", "widepairs"}, f.name)
 }
 
 // elsewhere is where the names of a file's kernels stand for nothing.

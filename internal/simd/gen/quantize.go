@@ -66,3 +66,65 @@ integer sums of the two halves of each block.`, "q *int8, d *float32, sums *int3
 	})
 	g.ret()
 }
+
+// actsFile is what goes along with quantized rows of activations.
+func actsFile() *file {
+	f := &file{name: "acts", about: `
+The numbers of a row of activations, see fillMeta in acts.go.`}
+	metaBlocks(f)
+	return f
+}
+
+// metaBlocks: the arrays of meta are n, or for halves 2n values apart. DI is at the scales, and R8 leads on to the sums, times the scale and
+// times minus 8; BX is at minus 16 and, R8 further, 128, R10, R11 and R12 at the numbers of halves.
+func metaBlocks(f *file) {
+	g := f.newFn("metaBlocks", "metaBlocks is fillMeta of blocks, a multiple of 8, of the n of a row alone.", "meta *float32, n int, d *float32, sums *int32, blocks int", "")
+	g.load("meta", "DI")
+	g.load("n", "R8")
+	g.load("d", "SI")
+	g.load("sums", "DX")
+	g.load("blocks", "CX")
+	g.op("SHLQ $2, R8")
+	g.op("LEAQ (DI)(R8*2), BX")
+	g.op("ADDQ R8, BX")
+	g.op("LEAQ (BX)(R8*2), R10")
+	g.op("LEAQ (R10)(R8*2), R11")
+	g.op("LEAQ (R11)(R8*2), R12")
+	f.datum("metaTwice", []uint32{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7})
+	g.op("VMOVDQU metaTwice<>(SB), Y14")
+	g.op("VMOVDQU metaTwice<>+32(SB), Y13")
+	g.op("VPXOR Y15, Y15, Y15")
+	times := func(shift, from int, to string) { // minus a power of two
+		g.op("VPSLLD $%d, Y%d, Y3", shift, from)
+		g.op("VPSUBD Y3, Y15, Y3")
+		g.op("VMOVDQU Y3, %s", to)
+	}
+	g.loop("CX", 8, func() {
+		g.op("VMOVUPS (SI), Y2")
+		g.op("VMOVUPS Y2, (DI)")
+		for i := range 2 {
+			g.op("VMOVDQU %d(DX), Y%d", 32*i, i)
+			times(2, i, third("R11", "", 0, 32*i))
+			times(5, i, third("R12", "", 0, 32*i))
+			g.op("VPERMPS Y2, Y%d, Y4", 14-i)
+			g.op("VCVTDQ2PS Y%d, Y3", i)
+			g.op("VMULPS Y4, Y3, Y3")
+			g.op("VMOVUPS Y3, %d(R10)", 32*i)
+		}
+		g.op("VPHADDD Y1, Y0, Y0")
+		g.op("VPERMQ $0xD8, Y0, Y0")
+		g.op("VCVTDQ2PS Y0, Y3")
+		g.op("VMULPS Y2, Y3, Y3")
+		g.op("VMOVUPS Y3, (DI)(R8*1)")
+		times(3, 0, "(DI)(R8*2)")
+		times(4, 0, "(BX)")
+		times(7, 0, "(BX)(R8*1)")
+		for _, r := range []string{"SI", "DI", "BX"} {
+			g.op("ADDQ $32, %s", r)
+		}
+		for _, r := range []string{"DX", "R10", "R11", "R12"} {
+			g.op("ADDQ $64, %s", r)
+		}
+	})
+	g.ret()
+}
