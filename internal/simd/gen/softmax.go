@@ -297,8 +297,8 @@ func (k pageKernel) merge() {
 	})
 }
 
-// pageExp replaces x, which is not positive, by e^x, using t and p: 2^n * 2^f for y = n + f, n added to the exponent. From y = -127
-// down that is 0, since then f is 0; above it and below -126 it is a number of that magnitude.
+// pageExp replaces the vectors of a step, in every third register from 0 on, none of whose values is positive, by their exponentials, side by side: 2^n * 2^f for
+// y = n + f, n added to the exponent. From y = -127 down that is 0, since then f is 0; above it and below -126 it is a number of that magnitude.
 func (k pageKernel) pageExp(vectors int) {
 	r := k.r
 	each := func(f func(x, t, p int)) {
