@@ -41,7 +41,7 @@ examples
 			&cli.StringFlag{Name: "n", Aliases: []string{"n-gen"}, Value: "64", Usage: "how many tokens to write `N,N..`; 0 for none"},
 			&cli.StringFlag{Name: "b", Aliases: []string{"batch"}, Value: "1", Usage: "how many sequences to write at once `B,B..`"},
 			&cli.StringFlag{Name: "d", Aliases: []string{"depth"}, Value: "0", Usage: "how many tokens `D,D..` stand before those that are written"},
-			&cli.StringFlag{Name: "cache", Usage: "keep keys and values as `T`: f32, f16, bf16 or q8_0", DefaultText: "f32"},
+			&cli.StringFlag{Name: "cache", Value: "f16", Usage: "keep keys and values as `T`: f32, f16, bf16 or q8_0"},
 			&cli.IntFlag{Name: "r", Aliases: []string{"repetitions"}, Value: 5, Usage: "repetitions `R`"},
 			&cli.StringFlag{Name: "threads", Usage: "how many threads `N,N..` to compute with", DefaultText: "all cores"},
 			&cli.StringFlag{Name: "config", Usage: "measure random weights of the shape of this config.json `FILE`"},

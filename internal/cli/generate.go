@@ -52,7 +52,7 @@ func draftFlags() []cli.Flag {
 func memoryFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "context", Usage: "the longest text with its prompt, in `N` tokens", DefaultText: "the model's"},
-		&cli.StringFlag{Name: "cache", Value: "f32", Usage: "keep keys and values as `TYPE`: f32, f16, bf16 or q8_0"},
+		&cli.StringFlag{Name: "cache", Value: "f16", Usage: "keep keys and values as `TYPE`: f32, f16, bf16 or q8_0"},
 	}
 }
 
