@@ -124,12 +124,8 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 	for r := range top {
 		top[r] = float32(math.Inf(-1))
 	}
-	first := 0
-	if a.Window > 0 {
-		first = max(0, p.pos+lo-a.Window+1)
-	}
 	plain, last := plainScores(a), (p.pos+hi-1)/pageKeys
-	for pg := first / pageKeys; pg <= last; pg++ {
+	for pg := firstPage(a, p.pos+lo); pg <= last; pg++ {
 		n := min(pageKeys, p.pos+hi-pg*pageKeys)
 		wide := (n + panel - 1) &^ (panel - 1)
 		var keys, values []float32
@@ -172,6 +168,14 @@ func attend(a *model.Attention, p part, c *cache, kv, lo, hi int, query, out []f
 		y := out[(p.lo+lo+r/group)*width+(kv*group+r%group)*a.ValueDim:][:a.ValueDim]
 		simd.Scale(y, o[r*spec.valuePad:][:a.ValueDim], 1/sum[r])
 	}
+}
+
+// firstPage is the first page that a query at a position sees.
+func firstPage(a *model.Attention, pos int) int {
+	if a.Window == 0 {
+		return 0
+	}
+	return max(0, pos-a.Window+1) / pageKeys
 }
 
 // addSinks adds to the sums of exponentials, whose references are in top, those of the sinks of the group of heads from first on, row after row.

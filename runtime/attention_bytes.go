@@ -45,7 +45,6 @@ var bytesScratches = sync.Pool{New: func() any { return new(bytesScratch) }}
 type bytesRows struct {
 	*bytesScratch
 	a         *model.Attention
-	c         *cache
 	spec      *cacheSpec
 	kv, group int
 	pos, hi   int      // positions: of the first row, and the one behind the last
@@ -85,16 +84,14 @@ func attendBytes(a *model.Attention, p part, c *cache, kv, lo, hi int, query, ou
 	for r := range w.top {
 		w.top[r] = float32(math.Inf(-1))
 	}
-	t := bytesRows{bytesScratch: w, a: a, c: c, spec: spec, kv: kv, group: group, pos: p.pos + lo, hi: p.pos + hi, enough: enough,
+	t := bytesRows{bytesScratch: w, a: a, spec: spec, kv: kv, group: group, pos: p.pos + lo, hi: p.pos + hi, enough: enough,
 		scores: simd.PairsShape{Form: form, C: spanKeys, A: spec.keyDim, B: panel * spec.keyDim, S: kb,
 			Blocks: kb, BlockA: 32, BlockB: 32 * panel, BlockD: pageKeys, BlockS: 1, PageC: pageKeys,
 			AtB: spec.atBytes(kv), AtD: spec.atScales(kv), Pairs: 16, Panels: pageKeys / panel, LastPairs: 16},
 		sums: simd.PairsShape{C: spec.valuePad, A: vb * spanKeys, B: panel * pageKeys, S: 1,
 			Blocks: vb, BlockC: 32, BlockA: spanKeys, BlockB: 32 * pageKeys, BlockS: lanes, PageA: pageKeys,
 			AtB: spec.atBytes(kv) + spec.headKeys(), AtD: -1, Pairs: pageKeys / 2, Panels: 32 / panel, LastPanels: 32 / panel}}
-	if a.Window > 0 {
-		t.begin = max(0, t.pos-a.Window+1) / pageKeys
-	}
+	t.begin = firstPage(a, t.pos)
 	pages := c.pages[:(t.hi+pageKeys-1)/pageKeys]
 	simd.Ask(pages[t.begin][t.scores.AtB:][:spec.headKeys()])
 	for first := t.begin; first < len(pages); {
@@ -196,12 +193,9 @@ func (t *bytesRows) span(at, n, origin int) {
 
 // sees returns which of the first wide positions of a span from origin on a row sees, from the page on that its window begins in.
 func (t *bytesRows) sees(row, origin, wide int) (from, to int) {
-	pos := t.pos + row/t.group - origin
-	to = max(0, min(wide, pos+1))
-	if t.a.Window > 0 {
-		from = min(to, max(0, pos-t.a.Window+1)/pageKeys*pageKeys)
-	}
-	return from, to
+	pos := t.pos + row/t.group
+	to = max(0, min(wide, pos+1-origin))
+	return min(to, max(0, firstPage(t.a, pos)*pageKeys-origin)), to
 }
 
 // factors is simd.WordFactors of positions [from,to) of the first wide ones of the span; others have none.

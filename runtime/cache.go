@@ -227,8 +227,7 @@ func (s *cacheSpec) stored(p []byte, head int) (keys, values []byte) {
 
 // floats returns the keys and values of a head as float32: in place, or in buf, which holds headSize values.
 func (s *cacheSpec) floats(p []byte, head int, buf []float32) (keys, values []float32) {
-	n := len(p) / s.kvHeads
-	b := p[head*n:][:n]
+	b, _ := s.stored(p, head)
 	buf = buf[:s.headSize()]
 	switch s.kind {
 	case cacheF32:

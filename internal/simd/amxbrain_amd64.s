@@ -6,23 +6,23 @@
 
 #include "textflag.h"
 
-DATA brainOrder<>+0(SB)/4, $0x00100000
-DATA brainOrder<>+4(SB)/4, $0x00110001
-DATA brainOrder<>+8(SB)/4, $0x00120002
-DATA brainOrder<>+12(SB)/4, $0x00130003
-DATA brainOrder<>+16(SB)/4, $0x00140004
-DATA brainOrder<>+20(SB)/4, $0x00150005
-DATA brainOrder<>+24(SB)/4, $0x00160006
-DATA brainOrder<>+28(SB)/4, $0x00170007
-DATA brainOrder<>+32(SB)/4, $0x00180008
-DATA brainOrder<>+36(SB)/4, $0x00190009
-DATA brainOrder<>+40(SB)/4, $0x001a000a
-DATA brainOrder<>+44(SB)/4, $0x001b000b
-DATA brainOrder<>+48(SB)/4, $0x001c000c
-DATA brainOrder<>+52(SB)/4, $0x001d000d
-DATA brainOrder<>+56(SB)/4, $0x001e000e
-DATA brainOrder<>+60(SB)/4, $0x001f000f
-GLOBL brainOrder<>(SB), RODATA|NOPTR, $64
+DATA wordOrder_amxbrain<>+0(SB)/4, $0x00100000
+DATA wordOrder_amxbrain<>+4(SB)/4, $0x00110001
+DATA wordOrder_amxbrain<>+8(SB)/4, $0x00120002
+DATA wordOrder_amxbrain<>+12(SB)/4, $0x00130003
+DATA wordOrder_amxbrain<>+16(SB)/4, $0x00140004
+DATA wordOrder_amxbrain<>+20(SB)/4, $0x00150005
+DATA wordOrder_amxbrain<>+24(SB)/4, $0x00160006
+DATA wordOrder_amxbrain<>+28(SB)/4, $0x00170007
+DATA wordOrder_amxbrain<>+32(SB)/4, $0x00180008
+DATA wordOrder_amxbrain<>+36(SB)/4, $0x00190009
+DATA wordOrder_amxbrain<>+40(SB)/4, $0x001a000a
+DATA wordOrder_amxbrain<>+44(SB)/4, $0x001b000b
+DATA wordOrder_amxbrain<>+48(SB)/4, $0x001c000c
+DATA wordOrder_amxbrain<>+52(SB)/4, $0x001d000d
+DATA wordOrder_amxbrain<>+56(SB)/4, $0x001e000e
+DATA wordOrder_amxbrain<>+60(SB)/4, $0x001f000f
+GLOBL wordOrder_amxbrain<>(SB), RODATA|NOPTR, $64
 DATA brainByte1<>+0(SB)/4, $0x01808080
 DATA brainByte1<>+4(SB)/4, $0x05808080
 DATA brainByte1<>+8(SB)/4, $0x09808080
@@ -40,7 +40,7 @@ GLOBL c33800000_amxbrain<>(SB), RODATA|NOPTR, $4
 
 // func brainWeightsC1(dst *byte, codes *byte, scales *float32, mins *float32, blocks int)
 TEXT ·brainWeightsC1(SB), NOSPLIT, $0-40
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_amxbrain<>(SB), Z24
 	VBROADCASTI32X4 brainByte1<>(SB), Z25
 	VBROADCASTI32X4 brainByte2<>(SB), Z26
 	VPBROADCASTD cff000000_amxbrain<>(SB), Z27
@@ -237,7 +237,7 @@ done2:
 
 // func brainWeightsA1(dst *byte, codes *byte, scales *float32, mins *float32, blocks int)
 TEXT ·brainWeightsA1(SB), NOSPLIT, $0-40
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_amxbrain<>(SB), Z24
 	VBROADCASTI32X4 brainByte1<>(SB), Z25
 	VBROADCASTI32X4 brainByte2<>(SB), Z26
 	VPBROADCASTD cff000000_amxbrain<>(SB), Z27
@@ -435,7 +435,7 @@ done2:
 
 // func brainWeightsC2(dst *byte, codes *byte, scales *float32, mins *float32, blocks int)
 TEXT ·brainWeightsC2(SB), NOSPLIT, $0-40
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_amxbrain<>(SB), Z24
 	VBROADCASTI32X4 brainByte1<>(SB), Z25
 	VBROADCASTI32X4 brainByte2<>(SB), Z26
 	VPBROADCASTD cff000000_amxbrain<>(SB), Z27
@@ -633,7 +633,7 @@ done2:
 
 // func brainWeightsA2(dst *byte, codes *byte, scales *float32, mins *float32, blocks int)
 TEXT ·brainWeightsA2(SB), NOSPLIT, $0-40
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_amxbrain<>(SB), Z24
 	VBROADCASTI32X4 brainByte1<>(SB), Z25
 	VBROADCASTI32X4 brainByte2<>(SB), Z26
 	VPBROADCASTD cff000000_amxbrain<>(SB), Z27

@@ -6,23 +6,23 @@
 
 #include "textflag.h"
 
-DATA brainOrder<>+0(SB)/4, $0x00100000
-DATA brainOrder<>+4(SB)/4, $0x00110001
-DATA brainOrder<>+8(SB)/4, $0x00120002
-DATA brainOrder<>+12(SB)/4, $0x00130003
-DATA brainOrder<>+16(SB)/4, $0x00140004
-DATA brainOrder<>+20(SB)/4, $0x00150005
-DATA brainOrder<>+24(SB)/4, $0x00160006
-DATA brainOrder<>+28(SB)/4, $0x00170007
-DATA brainOrder<>+32(SB)/4, $0x00180008
-DATA brainOrder<>+36(SB)/4, $0x00190009
-DATA brainOrder<>+40(SB)/4, $0x001a000a
-DATA brainOrder<>+44(SB)/4, $0x001b000b
-DATA brainOrder<>+48(SB)/4, $0x001c000c
-DATA brainOrder<>+52(SB)/4, $0x001d000d
-DATA brainOrder<>+56(SB)/4, $0x001e000e
-DATA brainOrder<>+60(SB)/4, $0x001f000f
-GLOBL brainOrder<>(SB), RODATA|NOPTR, $64
+DATA wordOrder_brainpanels<>+0(SB)/4, $0x00100000
+DATA wordOrder_brainpanels<>+4(SB)/4, $0x00110001
+DATA wordOrder_brainpanels<>+8(SB)/4, $0x00120002
+DATA wordOrder_brainpanels<>+12(SB)/4, $0x00130003
+DATA wordOrder_brainpanels<>+16(SB)/4, $0x00140004
+DATA wordOrder_brainpanels<>+20(SB)/4, $0x00150005
+DATA wordOrder_brainpanels<>+24(SB)/4, $0x00160006
+DATA wordOrder_brainpanels<>+28(SB)/4, $0x00170007
+DATA wordOrder_brainpanels<>+32(SB)/4, $0x00180008
+DATA wordOrder_brainpanels<>+36(SB)/4, $0x00190009
+DATA wordOrder_brainpanels<>+40(SB)/4, $0x001a000a
+DATA wordOrder_brainpanels<>+44(SB)/4, $0x001b000b
+DATA wordOrder_brainpanels<>+48(SB)/4, $0x001c000c
+DATA wordOrder_brainpanels<>+52(SB)/4, $0x001d000d
+DATA wordOrder_brainpanels<>+56(SB)/4, $0x001e000e
+DATA wordOrder_brainpanels<>+60(SB)/4, $0x001f000f
+GLOBL wordOrder_brainpanels<>(SB), RODATA|NOPTR, $64
 
 // func brainRow(dst *byte, src *float32, n int)
 TEXT ·brainRow(SB), NOSPLIT, $0-24
@@ -81,7 +81,7 @@ done4:
 
 // func panelPairsF32(dst *byte, apart int, src *byte, step int, between int, pairs int, panels int, ahead int)
 TEXT ·panelPairsF32(SB), NOSPLIT, $0-64
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_brainpanels<>(SB), Z24
 	MOVQ dst+0(FP), DI
 	MOVQ apart+8(FP), R8
 	MOVQ src+16(FP), SI
@@ -185,7 +185,7 @@ done2:
 
 // func panelPairsF16(dst *byte, apart int, src *byte, step int, between int, pairs int, panels int, ahead int)
 TEXT ·panelPairsF16(SB), NOSPLIT, $0-64
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_brainpanels<>(SB), Z24
 	MOVQ dst+0(FP), DI
 	MOVQ apart+8(FP), R8
 	MOVQ src+16(FP), SI
@@ -284,7 +284,7 @@ done2:
 
 // func panelPairsBF16(dst *byte, apart int, src *byte, step int, between int, pairs int, panels int, ahead int)
 TEXT ·panelPairsBF16(SB), NOSPLIT, $0-64
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_brainpanels<>(SB), Z24
 	MOVQ dst+0(FP), DI
 	MOVQ apart+8(FP), R8
 	MOVQ src+16(FP), SI
@@ -373,7 +373,7 @@ done2:
 
 // func byteRowPairs(dst *byte, src *int8, scales *float32, pairs int)
 TEXT ·byteRowPairs(SB), NOSPLIT, $0-32
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_brainpanels<>(SB), Z24
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ scales+16(FP), R8
@@ -409,7 +409,7 @@ done2:
 
 // func byteColumnPairs(dst *byte, src *int8, scales *float32, pairs int)
 TEXT ·byteColumnPairs(SB), NOSPLIT, $0-32
-	VMOVDQU64 brainOrder<>(SB), Z24
+	VMOVDQU64 wordOrder_brainpanels<>(SB), Z24
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ scales+16(FP), R8

@@ -112,7 +112,7 @@ func MulBrainPanels(c []float32, ldc int, a []byte, lda, rows int, b []byte, pan
 	step := blocks * brainBlock
 	_, _, _ = c[(rows-1)*ldc+panels*tileRows16-1], a[(rows-1)*lda+64*blocks-1], b[panels*step-1]
 	if !tiles {
-		mulBrainPairs(c, ldc, a, lda, rows, b, panels, blocks, accumulate)
+		mulBrainTiles(c, ldc, a, lda, rows, b, step, panels, blocks*blockCols/2, accumulate)
 		return
 	}
 	x := brainRows{a, lda, 64, tileRows16 * lda, rows}
@@ -123,23 +123,5 @@ func MulBrainPanels(c []float32, ldc int, a []byte, lda, rows int, b []byte, pan
 	if panels%2 == 1 {
 		w.tiles, w.data = 1, b[(panels-1)*step:]
 		w.mul(c[(panels-1)*tileRows16:], ldc, x, 0, blocks, 1, accumulate)
-	}
-}
-
-// mulBrainPairs is MulBrainPanels with products of pairs.
-func mulBrainPairs(c []float32, ldc int, a []byte, lda, rows int, b []byte, panels, blocks int, accumulate bool) {
-	init := 0
-	if accumulate {
-		init = 1
-	}
-	step := blocks * brainBlock
-	for p := 0; p < panels; {
-		n := min(panels-p, 2)
-		for r := 0; r < rows; {
-			acts := actGroup(rows - r)
-			brainKernel(acts, n, &c[r*ldc+p*tileRows16], ldc, &b[p*step], step, (*uint16)(unsafe.Pointer(&a[r*lda])), lda, blocks*blockCols/2, init)
-			r += acts
-		}
-		p += n
 	}
 }

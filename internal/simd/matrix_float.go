@@ -169,39 +169,36 @@ const brainSlice = 1024
 
 // mulBrain multiplies n tiles of bfloat16 from tile t on with all rows of x.
 func (m *Matrix) mulBrain(dst []float32, ld int, x *Acts, t, n int, add bool) {
-	_ = dst[(x.rows-1)*ld+n*tileRows16-1]
 	pairs := (m.cols + 1) / 2
 	slice := brainSlice
 	if x.rows <= fewRows { // weights are read from front to back
 		slice = pairs
 	}
 	for l := 0; l < pairs; l += slice {
-		k, init := min(slice, pairs-l), 0
-		if add || l > 0 {
-			init = 1
-		}
-		wide := 2
-		if x.rows < 8 {
-			wide = 4
-		}
-		for i := 0; i < n; {
-			tiles := 1
-			if n-i >= wide {
-				tiles = wide
-			}
-			for r := 0; r < x.rows; {
-				acts := actGroup(x.rows - r)
-				m.brain(dst[r*ld+i*tileRows16:], ld, x, acts, tiles, t+i, r, l, k, init)
-				r += acts
-			}
-			i += tiles
-		}
+		mulBrainTiles(dst, ld, x.brains[4*l:], x.brainStep, x.rows, m.data[t*m.tileBytes+64*l:], m.tileBytes, n, min(slice, pairs-l), add || l > 0)
 	}
 }
 
-// brain multiplies k pairs of columns from pair l on of some tiles from tile t on with some rows of x from row r on.
-func (m *Matrix) brain(dst []float32, ld int, x *Acts, rows, tiles, t, r, l, k, init int) {
-	w := m.data[t*m.tileBytes+64*l:][:(tiles-1)*m.tileBytes+64*k]
-	a := x.brains[r*x.brainStep+4*l:][:(rows-1)*x.brainStep+4*k]
-	brainKernel(rows, tiles, &dst[0], ld, &w[0], m.tileBytes, (*uint16)(unsafe.Pointer(&a[0])), x.brainStep, k, init)
+// mulBrainTiles multiplies rows of pairs of bfloat16, xs bytes apart, with n tiles of them, step bytes apart: products of a row and a lane are one chain.
+func mulBrainTiles(dst []float32, ld int, x []byte, xs, rows int, w []byte, step, n, pairs int, add bool) {
+	_, _, _ = dst[(rows-1)*ld+n*tileRows16-1], x[(rows-1)*xs+4*pairs-1], w[(n-1)*step+64*pairs-1]
+	wide, init := 2, 0
+	if rows < 8 {
+		wide = 4
+	}
+	if add {
+		init = 1
+	}
+	for i := 0; i < n; {
+		tiles := 1
+		if n-i >= wide {
+			tiles = wide
+		}
+		for r := 0; r < rows; {
+			acts := actGroup(rows - r)
+			brainKernel(acts, tiles, &dst[r*ld+i*tileRows16], ld, &w[i*step], step, (*uint16)(unsafe.Pointer(&x[r*xs])), xs, pairs, init)
+			r += acts
+		}
+		i += tiles
+	}
 }

@@ -128,17 +128,13 @@ func mulPairsWide(c []float32, a []int16, pages, next [][]byte, s []float32, p *
 	if len(next) > 0 {
 		ahead = &next[0]
 	}
-	panels := p.Panels
-	if p.Form == RowUnsigned {
-		panels = p.LastPanels
-	}
 	for r, rows := 0, 8; r < p.Rows; {
 		for rows > p.Rows-r {
 			rows /= 2
 		}
 		groups := (p.Rows - r) / rows
 		widePairsKernel(p.Form, rows, &c[r*p.C], p.C, &a[r*p.A], p.A, &pages[0], len(pages), ahead, len(next), p.Ahead, p.AtB, p.AtD, own, p.B, stepD, &s[r*p.S], p.S, groups, fresh,
-			p.Pairs, panels, p.LastPairs, p.LastPanels, p.Blocks, 4*p.BlockC, 2*p.BlockA, p.BlockB, 4*blockD, 4*p.BlockS, 4*p.PageC, 2*p.pageWords())
+			p.Pairs, p.Panels, p.LastPairs, p.LastPanels, p.Blocks, 4*p.BlockC, 2*p.BlockA, p.BlockB, 4*blockD, 4*p.BlockS, 4*p.PageC, 2*p.pageWords())
 		r += rows * groups
 	}
 }
@@ -151,10 +147,7 @@ func mulPairsThrough(c []float32, a []int16, pages [][]byte, s []float32, p *Pai
 				var sum int32
 				for i, page := range pages {
 					pairs, _ := p.size(i, len(pages))
-					b := Int8s(page[p.AtB+k*p.BlockB+j/panel*p.B:])
-					for l, v := range a[k*p.BlockA+r*p.A+i*p.PageA:][:2*pairs] {
-						sum += int32(v) * int32(b[l/2*2*panel+2*(j%panel)+l%2])
-					}
+					sum += pairsSum(a[k*p.BlockA+r*p.A+i*p.PageA:][:2*pairs], Int8s(page[p.AtB+k*p.BlockB+j/panel*p.B:]), j%panel)
 				}
 				out := &c[k*p.BlockC+r*p.C+j]
 				if x, y := float32(sum), s[k*p.BlockS+r*p.S]; accumulate || k > 0 && p.BlockC == 0 {
@@ -212,11 +205,7 @@ func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pair
 	for r := range m {
 		x := a[r*lda:][:2*pairs]
 		for j := range panel {
-			var sum int32
-			for l, v := range x {
-				sum += int32(v) * int32(b[l/2*2*panel+2*j+l%2])
-			}
-			y, out := float32(sum)*d[j], &c[r*ldc+j]
+			y, out := float32(pairsSum(x, b, j))*d[j], &c[r*ldc+j]
 			if accumulate {
 				*out = fma(y, s[r*lds], *out)
 			} else {
@@ -224,6 +213,14 @@ func mulPairsGeneric(c []float32, ldc int, a []int16, lda, m int, b []int8, pair
 			}
 		}
 	}
+}
+
+// pairsSum is the sum of products of a row with column j of a panel.
+func pairsSum(x []int16, b []int8, j int) (sum int32) {
+	for l, v := range x {
+		sum += int32(v) * int32(b[l/2*2*panel+2*j+l%2])
+	}
+	return sum
 }
 
 // Ask asks for what will be read soon.

@@ -7,23 +7,23 @@
 
 #include "textflag.h"
 
-DATA pairs_order<>+0(SB)/4, $0x00100000
-DATA pairs_order<>+4(SB)/4, $0x00110001
-DATA pairs_order<>+8(SB)/4, $0x00120002
-DATA pairs_order<>+12(SB)/4, $0x00130003
-DATA pairs_order<>+16(SB)/4, $0x00140004
-DATA pairs_order<>+20(SB)/4, $0x00150005
-DATA pairs_order<>+24(SB)/4, $0x00160006
-DATA pairs_order<>+28(SB)/4, $0x00170007
-DATA pairs_order<>+32(SB)/4, $0x00180008
-DATA pairs_order<>+36(SB)/4, $0x00190009
-DATA pairs_order<>+40(SB)/4, $0x001a000a
-DATA pairs_order<>+44(SB)/4, $0x001b000b
-DATA pairs_order<>+48(SB)/4, $0x001c000c
-DATA pairs_order<>+52(SB)/4, $0x001d000d
-DATA pairs_order<>+56(SB)/4, $0x001e000e
-DATA pairs_order<>+60(SB)/4, $0x001f000f
-GLOBL pairs_order<>(SB), RODATA|NOPTR, $64
+DATA wordOrder_widepairs<>+0(SB)/4, $0x00100000
+DATA wordOrder_widepairs<>+4(SB)/4, $0x00110001
+DATA wordOrder_widepairs<>+8(SB)/4, $0x00120002
+DATA wordOrder_widepairs<>+12(SB)/4, $0x00130003
+DATA wordOrder_widepairs<>+16(SB)/4, $0x00140004
+DATA wordOrder_widepairs<>+20(SB)/4, $0x00150005
+DATA wordOrder_widepairs<>+24(SB)/4, $0x00160006
+DATA wordOrder_widepairs<>+28(SB)/4, $0x00170007
+DATA wordOrder_widepairs<>+32(SB)/4, $0x00180008
+DATA wordOrder_widepairs<>+36(SB)/4, $0x00190009
+DATA wordOrder_widepairs<>+40(SB)/4, $0x001a000a
+DATA wordOrder_widepairs<>+44(SB)/4, $0x001b000b
+DATA wordOrder_widepairs<>+48(SB)/4, $0x001c000c
+DATA wordOrder_widepairs<>+52(SB)/4, $0x001d000d
+DATA wordOrder_widepairs<>+56(SB)/4, $0x001e000e
+DATA wordOrder_widepairs<>+60(SB)/4, $0x001f000f
+GLOBL wordOrder_widepairs<>(SB), RODATA|NOPTR, $64
 DATA c80808080_widepairs<>+0(SB)/4, $0x80808080
 GLOBL c80808080_widepairs<>(SB), RODATA|NOPTR, $4
 
@@ -2252,7 +2252,7 @@ next5:
 
 // func wideSigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideSigned8AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
@@ -3045,7 +3045,7 @@ next5:
 
 // func wideSigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideSigned4AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
@@ -3582,7 +3582,7 @@ next5:
 
 // func wideSigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideSigned2AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
@@ -3987,7 +3987,7 @@ next5:
 
 // func wideSigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideSigned1AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	VPBROADCASTD c80808080_widepairs<>(SB), Z31
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
@@ -4330,7 +4330,7 @@ next5:
 
 // func wideUnsigned8AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideUnsigned8AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
 	MOVQ lds+120(FP), R10
@@ -4345,7 +4345,7 @@ page1:
 	MOVQ R13, 64(SP)
 	MOVQ b+72(FP), R13
 	MOVQ R13, 88(SP)
-	MOVQ panels+152(FP), R13
+	MOVQ lastPanels+168(FP), R13
 	MOVQ R13, 32(SP)
 	MOVQ c+0(FP), R13
 	MOVQ R13, 48(SP)
@@ -5125,7 +5125,7 @@ last3:
 
 // func wideUnsigned4AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideUnsigned4AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
 	MOVQ lds+120(FP), R10
@@ -5140,7 +5140,7 @@ page1:
 	MOVQ R13, 64(SP)
 	MOVQ b+72(FP), R13
 	MOVQ R13, 88(SP)
-	MOVQ panels+152(FP), R13
+	MOVQ lastPanels+168(FP), R13
 	MOVQ R13, 32(SP)
 	MOVQ c+0(FP), R13
 	MOVQ R13, 48(SP)
@@ -5664,7 +5664,7 @@ last3:
 
 // func wideUnsigned2AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideUnsigned2AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
 	MOVQ lds+120(FP), R10
@@ -5679,7 +5679,7 @@ page1:
 	MOVQ R13, 64(SP)
 	MOVQ b+72(FP), R13
 	MOVQ R13, 88(SP)
-	MOVQ panels+152(FP), R13
+	MOVQ lastPanels+168(FP), R13
 	MOVQ R13, 32(SP)
 	MOVQ c+0(FP), R13
 	MOVQ R13, 48(SP)
@@ -6071,7 +6071,7 @@ last3:
 
 // func wideUnsigned1AVX512(c *float32, ldc int, a *int16, lda int, pages *[]byte, count int, next *[]byte, nexts int, ahead int, b int, d int, ones *float32, step int, stepD int, s *float32, lds int, groups int, fresh int, pairs int, panels int, lastPairs int, lastPanels int, blocks int, blockC int, blockA int, blockB int, blockD int, blockS int, pageC int, pageA int)
 TEXT ·wideUnsigned1AVX512(SB), NOSPLIT, $136-240
-	VMOVDQU64 pairs_order<>(SB), Z30
+	VMOVDQU64 wordOrder_widepairs<>(SB), Z30
 	MOVQ ldc+8(FP), R8
 	MOVQ lda+24(FP), R9
 	MOVQ lds+120(FP), R10
@@ -6086,7 +6086,7 @@ page1:
 	MOVQ R13, 64(SP)
 	MOVQ b+72(FP), R13
 	MOVQ R13, 88(SP)
-	MOVQ panels+152(FP), R13
+	MOVQ lastPanels+168(FP), R13
 	MOVQ R13, 32(SP)
 	MOVQ c+0(FP), R13
 	MOVQ R13, 48(SP)

@@ -64,7 +64,7 @@ func brainWeights(f *file, parts int, affine bool) string {
 		f.datum(fmt.Sprintf("brainByte%d", b), bytes[:])
 		return fmt.Sprintf("brainByte%d<>(SB)", b)
 	}
-	brainOrder(k)
+	k.wordOrder(24)
 	k.op("VBROADCASTI32X4 %s, Z25", top(1))
 	k.op("VBROADCASTI32X4 %s, Z26", top(2))
 	k.op("VPBROADCASTD %s, Z27", f.const32(0xff000000))

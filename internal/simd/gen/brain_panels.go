@@ -13,14 +13,15 @@ Rows of bfloat16 and panels of pairs of it, made of other numbers, AVX512_BF16: 
 	return f
 }
 
-// brainOrder loads the order that brainRound leaves to VPERMW: lanes of the lower half and those of the upper in turns.
-func brainOrder(k kernel) {
+// wordOrder loads the order in which VPERMW takes words of the lower half of a register and those of the upper in turns.
+func (k kernel) wordOrder(reg int) {
 	var order [16]uint32
 	for i := range order {
 		order[i] = uint32(16+i)<<16 | uint32(i)
 	}
-	k.file.datum("brainOrder", order[:])
-	k.op("VMOVDQU64 brainOrder<>(SB), Z24")
+	name := "wordOrder_" + k.file.name
+	k.file.datum(name, order[:])
+	k.op("VMOVDQU64 %s<>(SB), %s", name, k.r(reg))
 }
 
 // brainPair stores the pairs of bfloat16 that registers lo and hi become.
@@ -59,7 +60,7 @@ const panelParams = "dst *byte, apart int, src *byte, step int, between int, pai
 // panel, whose second row is at BX, R13 at what is asked for.
 func panelPairs(f *file, format string) {
 	k := kernel{f.newFn("panelPairs"+format, "", panelParams, ""), avx512}
-	brainOrder(k)
+	k.wordOrder(24)
 	k.load("dst", "DI")
 	k.load("apart", "R8")
 	k.load("src", "SI")
@@ -120,7 +121,7 @@ func bytePairs(f *file, name string, rows bool) {
 		doc = name + " makes pairs of bfloat16 of rows 2i and 2i+1 of 16 bytes, whose bytes lie in pairs, times a scale for each row."
 	}
 	k := kernel{f.newFn(name, doc, "dst *byte, src *int8, scales *float32, pairs int", ""), avx512}
-	brainOrder(k)
+	k.wordOrder(24)
 	k.load("dst", "DI")
 	k.load("src", "SI")
 	k.load("scales", "R8")

@@ -45,11 +45,6 @@ func widePairsFile() *file {
 	f := &file{name: "widepairs", about: `
 Products of rows of words or bytes with panels of bytes, AVX-512 with VNNI: see pairs.go. The sums are those of the other kernels, and so are the
 float operations that follow.`}
-	order := make([]uint32, 16) // word 2i from the first half, word 2i+1 from the second
-	for i := range order {
-		order[i] = uint32(i) | uint32(i+16)<<16
-	}
-	f.datum("pairs_order", order)
 	var b strings.Builder
 	fmt.Fprintf(&b, "// widePairsKernel runs the kernel for groups of so many rows of that form.\n")
 	fmt.Fprintf(&b, "func widePairsKernel(form RowForm, rows int, %s) {\n\tswitch int(form)<<4 | rows {\n", widePairsParams)
@@ -76,7 +71,7 @@ func widePairs(f *file, form string, rows int) kernel {
 	const d, temp = "AX", "R13"
 	w := pairsKernel{k, form, rows, []string{"R11", "R12", "R14"}[:(rows+2)/3]}
 	if form != "Words" {
-		w.op("VMOVDQU64 pairs_order<>(SB), %s", w.r(30))
+		w.wordOrder(30)
 	}
 	if form == "Signed" {
 		w.words(0x80808080, 31)
@@ -103,7 +98,7 @@ func widePairs(f *file, form string, rows int) kernel {
 		w.op("MOVQ %s, %s", d, inFrame(blockAtD))
 		move(w.arg("b"), inFrame(atB))
 		move(w.arg("b"), inFrame(blockAtB))
-		move(w.arg("panels"), inFrame(pagePanels))
+		move(w.arg("lastPanels"), inFrame(pagePanels))
 	} else {
 		paged := w.label("paged")
 		w.load("pages", temp)
